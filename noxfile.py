@@ -1,0 +1,70 @@
+"""The gate on every supported Python: plain ``nox`` runs all of it.
+
+The commands themselves live in ``./run``, which does the same on one Python for people and for
+continuous integration; each session here hands it an environment of its own.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests_pure", "tests_compiled", "build"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+def run(session: nox.Session, *arguments: str, **env: str) -> None:
+    """Call ``./run`` with the session's environment in place of ``.venv``."""
+    venv = str(session.virtualenv.location)
+    session.run("./run", *arguments, env={"POLEVPN_TRIO_VENV": venv, **env}, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    run(session, "lint")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    run(session, "types")
+
+
+@nox.session(python=PYTHONS)
+def tests_pure(session: nox.Session) -> None:
+    """Tests of the sans-I/O parts with the kernels as plain Python."""
+    run(session, "test-pure", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests_compiled(session: nox.Session) -> None:
+    """All tests with the kernels compiled."""
+    run(session, "test-compiled", *session.posargs)
+
+
+@nox.session
+def tests_boundschecked(session: nox.Session) -> None:
+    """Tests of the sans-I/O parts with compiled kernels that check every index."""
+    checks = {"POLEVPN_TRIO_CYTHON_BOUNDSCHECK": "1"}
+    arguments = session.posargs or [
+        "--ignore=tests/e2e",
+        "-m",
+        "not needs_root_lab and not packaging",
+    ]
+    run(session, "test-compiled", *arguments, **checks)
+
+
+@nox.session(python=PYTHONS)
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel, with and without a compiler, and install them."""
+    run(session, "test-packaging", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run one benchmark: ``nox -s bench -- NAME``."""
+    run(session, "bench", *session.posargs)

@@ -1,0 +1,59 @@
+"""The modules that may be compiled to C, and which build of them is in use.
+
+Each is an ordinary Python file with a ``.pxd`` of C types beside it. The compiled and the
+plain build behave alike; ``POLEVPN_TRIO_PURE=1`` in the environment selects the plain one
+even where compiled ones are installed, which helps to tell a fault of ours from one of the
+C compiler.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+KERNELS = (
+    "polevpn_trio.frames.codec",
+    "polevpn_trio.frames.ip",
+    "polevpn_trio.kcp.byte_queue",
+    "polevpn_trio.kcp.conversation",
+    "polevpn_trio.kcp.receive_window",
+    "polevpn_trio.kcp.round_trip",
+    "polevpn_trio.kcp.segment",
+    "polevpn_trio.kcp.send_window",
+    "polevpn_trio.transport.records",
+    "polevpn_trio.tun.offload",
+)
+
+
+class _SourceFinder:
+    """Finds the kernels' source files, passing over compiled modules beside them."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in KERNELS:
+            return None
+        found = PathFinder.find_spec(name, path, target)
+        if found is None or found.origin is None:
+            return None
+        folder = Path(found.origin).parent
+        source = folder / (name.rpartition(".")[2] + ".py")
+        return spec_from_file_location(name, source, loader=SourceFileLoader(name, str(source)))
+
+
+def prefer_source() -> None:
+    """Make later imports of the kernels take the plain Python build."""
+    sys.meta_path.insert(0, _SourceFinder)
+
+
+def compiled() -> dict[str, bool]:
+    """Tell for each kernel whether the build in use is the compiled one."""
+    return {
+        name: not (importlib.import_module(name).__file__ or "").endswith(".py") for name in KERNELS
+    }

@@ -1,0 +1,148 @@
+"""Compiles the kernels, the modules listed in polevpn_trio/kernels.py, when a C compiler is there.
+
+All else about the package is in pyproject.toml. A kernel is an ordinary Python file that also
+runs uncompiled, so a machine without a compiler gets the same program, slower. Where a compiler
+and Python's headers are present, however, a kernel that does not build is an error and stops
+the build: a silently slow tunnel would be found much later, by its users.
+
+Environment:
+
+``POLEVPN_TRIO_PURE=1``
+    compile nothing.
+``POLEVPN_TRIO_CYTHON_BOUNDSCHECK=1``
+    compile with index checks, for a test run that looks for accesses out of bounds.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    # The .pxd alone says what is a C type. Otherwise Cython would also take the annotations of
+    # the .py for its word, and refuse a bytearray where the annotation says bytes.
+    "annotation_typing": False,
+}
+CHECKED = {"boundscheck": True, "initializedcheck": True}
+
+PROBE = "#include <Python.h>\nint probe(void) { return PY_MAJOR_VERSION; }\n"
+
+
+def enabled(variable: str) -> bool:
+    return bool(os.environ.get(variable))
+
+
+def kernels() -> list[str]:
+    """Read the module names off kernels.py without running the package."""
+    for node in ast.parse((HERE / "polevpn_trio" / "kernels.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KERNELS":
+            names: tuple[str, ...] = ast.literal_eval(node.value)
+            return [name for name in names if source(name).exists()]
+    raise SystemExit("setup.py: polevpn_trio/kernels.py defines no KERNELS")
+
+
+def source(module: str) -> Path:
+    """Give a module's file relative to this folder, as setuptools wants it."""
+    return Path(*module.split(".")).with_suffix(".py")
+
+
+def find_compiler() -> list[str] | None:
+    """Give the command of a C compiler: $CC, Python's own, or any usual one."""
+    for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang"):
+        words = shlex.split(command or "")
+        if words and shutil.which(words[0]):
+            return words
+    return None
+
+
+def why_not_compile() -> str:
+    """Tell in a few words why no kernel can be compiled here; empty if they can."""
+    if enabled("POLEVPN_TRIO_PURE"):
+        return "POLEVPN_TRIO_PURE is set"
+    compiler = find_compiler()
+    if compiler is None:
+        return "no C compiler found"
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder, "probe.c")
+        probe.write_text(PROBE)
+        headers = {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}
+        command = [*compiler, "-shared", "-fPIC", *(f"-I{header}" for header in sorted(headers))]
+        command += ["-o", str(Path(folder, "probe.so")), str(probe)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return f"{compiler[0]} finds no Python headers or C library"
+    # setuptools asks only for the compiler that this Python was built with, which may be absent.
+    os.environ.setdefault("CC", shlex.join(compiler))
+    return ""
+
+
+class BuildKernels(build_ext):
+    """build_ext that translates Python to C first, at the last moment.
+
+    Only here, so that making an sdist or asking for metadata needs no Cython run.
+    """
+
+    def build_extensions(self) -> None:
+        from Cython.Build import cythonize
+        from Cython.Compiler.Errors import CompileError
+
+        directives = DIRECTIVES | (CHECKED if enabled("POLEVPN_TRIO_CYTHON_BOUNDSCHECK") else {})
+        for extension in self.extensions:
+            try:
+                (translated,) = cythonize(
+                    [extension],
+                    build_dir="build",
+                    compiler_directives=directives,
+                    force=self.force,
+                    quiet=True,
+                )
+            except CompileError as error:
+                raise SystemExit(f"polevpn_trio: cannot be translated to C: {error}") from None
+            extension.sources = translated.sources
+        self.parallel = self.parallel or True
+        super().build_extensions()
+
+
+def drop_stale(modules: list[str]) -> None:
+    """Remove in-place builds that are older than their source: they would shadow it."""
+    for module in modules:
+        python = HERE / source(module)
+        newest = max(
+            file.stat().st_mtime for file in (python, python.with_suffix(".pxd")) if file.exists()
+        )
+        for build in python.parent.glob(f"{python.stem}.*.so"):
+            if build.stat().st_mtime < newest:
+                build.unlink()
+
+
+os.chdir(HERE)
+modules = kernels()
+reason = why_not_compile()
+if reason:
+    print(f"polevpn_trio: {reason}: its kernels run as plain Python, slower", file=sys.stderr)
+    drop_stale(modules)
+
+setup(
+    cmdclass={"build_ext": BuildKernels},
+    ext_modules=[]
+    if reason
+    else [
+        Extension(module, [str(source(module))], extra_compile_args=["-O3"]) for module in modules
+    ],
+)
