@@ -1,0 +1,222 @@
+"""The command line: ``router``, ``gateway``, ``check`` and ``demo``.
+
+Exit status: 0 after a clean end (SIGINT, SIGTERM and SIGHUP lead to one), 1 if something failed
+while running, 2 if the command line or the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from polevpn_trio import __version__
+from polevpn_trio.control.log import LEVELS, configure, printable
+from polevpn_trio.errors import ConfigError, PoleVpnError
+
+if TYPE_CHECKING:
+    import trio
+
+    from polevpn_trio.control.config import GatewayConfig, RouterConfig
+
+# Everything heavier is imported by the command that needs it: `check` should answer at once.
+
+EXIT_FAILED = 1
+EXIT_MISUSE = 2
+
+ONE_SIGNAL = 0.3
+"""Seconds within which signals count as one: a terminal's Ctrl-C and a supervisor's forwarding
+of it reach us twice, but mean it once."""
+
+_log = logging.getLogger("polevpn_trio.main")
+
+_Config = TypeVar("_Config", "RouterConfig", "GatewayConfig")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command (default: that of the process) and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["demo"]:
+            from polevpn_trio.lab import demo
+
+            return demo.main(arguments[1:])
+        options = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = options.run
+        return command(options)
+    except ConfigError as error:
+        _complain("", str(error), *getattr(error, "__notes__", ()))
+        return EXIT_MISUSE
+    except PoleVpnError as error:
+        _complain("polevpn_trio: ", str(error))
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        # Ctrl-C before there was anything to end.
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="polevpn_trio",
+        description="PoleVPN router and gateway: joins sites into one IP network.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"polevpn_trio {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add_role(name: str, run: Callable[[argparse.Namespace], int], text: str) -> None:
+        role = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        role.add_argument(
+            # The originals' flags, in both of their spellings.
+            *("--config", "-config", "--configPath", "-configPath"),
+            dest="config",
+            metavar="FILE",
+            help=f"configuration (default: ./{name}.json, else ./config.json)",
+        )
+        role.add_argument("--log-level", choices=tuple(LEVELS), help="instead of the file's")
+        role.set_defaults(run=run)
+
+    add_role("router", _router, "run the router that joins the gateways")
+    add_role("gateway", _gateway, "run the gateway of one site")
+    text = "say what is wrong with a configuration, or what it would do; starts nothing"
+    check = commands.add_parser("check", help=text, description=text, allow_abbrev=False)
+    check.add_argument("file", metavar="FILE", help="configuration of a router or a gateway")
+    check.set_defaults(run=_check)
+    # Only for the list of commands; its arguments are its own business.
+    commands.add_parser("demo", help="build a small network on this machine and try it out")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    from polevpn_trio.control.config import load_any
+    from polevpn_trio.control.summary import summary
+
+    print(summary(load_any(options.file)))
+    return 0
+
+
+def _router(options: argparse.Namespace) -> int:
+    from polevpn_trio.control.config import load_router
+
+    config = _start_log("router", load_router(_config_file(options, "router")), options)
+    from polevpn_trio import router
+
+    return _run(router.run, config)
+
+
+def _gateway(options: argparse.Namespace) -> int:
+    from polevpn_trio.control.config import load_gateway
+
+    config = _start_log("gateway", load_gateway(_config_file(options, "gateway")), options)
+    from polevpn_trio import gateway
+
+    return _run(gateway.run, config)
+
+
+def _config_file(options: argparse.Namespace, role: str) -> Path:
+    if options.config is not None:
+        return Path(options.config)
+    for name in (f"{role}.json", "config.json"):
+        if Path(name).exists():
+            return Path(name)
+    raise ConfigError(
+        f"{role}.json",
+        "",
+        "neither this file nor config.json is in the current directory, "
+        "expected one of them or --config FILE",
+    )
+
+
+def _start_log(role: str, config: _Config, options: argparse.Namespace) -> _Config:
+    from polevpn_trio import kernels
+
+    if options.log_level is not None:
+        config = attrs.evolve(config, log_level=options.log_level)
+    configure(config.log_level)
+    plain = [name.removeprefix("polevpn_trio.") for name, c in kernels.compiled().items() if not c]
+    _log.info(
+        "polevpn_trio %s %s, configuration %s, kernels %s",
+        __version__,
+        role,
+        config.path,
+        f"not compiled, slower: {', '.join(plain)}" if plain else "compiled",
+    )
+    for warning in config.warnings:
+        _log.warning("%s: %s", config.path, warning)
+    return config
+
+
+def _run(role: Callable[[_Config], Awaitable[None]], config: _Config) -> int:
+    """Run a role to its end; its expected errors become one line each."""
+    import trio
+
+    try:
+        trio.run(_until_signalled, role, config)
+    except BaseException as error:
+        leaves = list(_leaves(error))
+        expected = [leaf for leaf in leaves if isinstance(leaf, PoleVpnError)]
+        if all(isinstance(leaf, PoleVpnError | KeyboardInterrupt) for leaf in leaves):
+            for line in dict.fromkeys(str(leaf) for leaf in expected):
+                _log.error("%s", line)
+            if any(isinstance(leaf, ConfigError) for leaf in expected):
+                return EXIT_MISUSE
+            return EXIT_FAILED if expected else 0
+        # A fault of ours: the traceback is what helps.
+        raise
+    return 0
+
+
+async def _until_signalled(role: Callable[[_Config], Awaitable[None]], config: _Config) -> None:
+    import trio
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            await nursery.start(_watch_signals, scope)
+            await role(config)
+        nursery.cancel_scope.cancel()
+
+
+async def _watch_signals(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    """Cancel the scope at the first signal, and give up cleaning up at the second."""
+    import trio
+
+    ended_at: float | None = None
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # The terminal is gone; but whoever started us through nohup wants us to stay.
+        ends.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*ends) as signals:
+        task_status.started()
+        async for number in signals:
+            name = signal.Signals(number).name
+            if ended_at is None:
+                _log.info("%s: ending", name)
+                ended_at = trio.current_time()
+                scope.cancel()
+            elif trio.current_time() - ended_at > ONE_SIGNAL:
+                _log.warning("%s again: leaving at once, the next start cleans up", name)
+                os._exit(EXIT_FAILED)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _complain(prefix: str, *lines: str) -> None:
+    for line in lines:
+        print(f"{prefix}{printable(line)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

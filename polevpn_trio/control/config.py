@@ -1,0 +1,542 @@
+"""The configuration files of both roles, parsed once and checked completely.
+
+The JSON is that of the PoleVPN originals, with the ``//`` comments that their README shows, plus
+optional keys of our own. What comes out are frozen objects that need no second look; what is
+wrong comes out as ConfigError, which names the file, the key and what was expected. All mistakes
+of a file are found in one go: the first one is the exception, the others are its notes
+(``__notes__``).
+
+Reading a configuration touches nothing but the files that it names.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+import attrs
+
+from polevpn_trio.control import addresses
+from polevpn_trio.control.certificates import Unfit, check_pair
+from polevpn_trio.control.commented_json import parse
+from polevpn_trio.control.log import LEVELS, printable
+from polevpn_trio.control.members import Members, Report, shown
+from polevpn_trio.errors import ConfigError
+from polevpn_trio.frames.messages import MAX_BODY, RegisterRequest
+
+Network = IPv4Network | IPv6Network
+
+MAX_FILE = 1 << 20
+"""Bytes; keeps a wrong path such as a device file from filling the memory."""
+
+MAX_KEY = 4096
+"""Bytes of the shared key; the AUTH frame has to hold it."""
+
+SHORT_KEY = 8
+"""Characters below which a key is called easy to guess."""
+
+EXAMPLE_KEY = "replace-this-by-a-long-secret"
+"""The key of the files in conf/, known to everybody."""
+
+DEFAULT_MTU = 1500
+MIN_MTU, MIN_MTU_IPV6, MAX_MTU = 576, 1280, 9000
+
+_SITE_KEYS = (
+    "gateway",
+    "gateway6",
+    "local_network",
+    "local_networks",
+    "route_networks",
+    "acls",
+    "interface",
+    "mtu",
+    "forward",
+    "masquerade",
+    "mss_clamp",
+)
+_SHARED_KEYS = ("key", "log_level", "native", "kcp_options")
+_ROUTER_KEYS = ("kcp", "tls", "site", "idle_timeout", "auth_timeout", "queue_bytes", *_SHARED_KEYS)
+_GATEWAY_KEYS = ("route_server", "connect_timeout", *_SITE_KEYS, *_SHARED_KEYS)
+_LISTENER_KEYS = ("enable", "listen", "cert_file", "key_file")
+_KCP_KEYS = ("mtu", "send_window", "receive_window")
+
+
+@attrs.frozen
+class ListenerConfig:
+    """Where a router listens, and how it shows who it is."""
+
+    host: str
+    """Address or host name; "" means every address of the machine, IPv4 and IPv6."""
+    port: int
+    cert_file: Path
+    """PEM, own certificate first."""
+    key_file: Path
+
+
+@attrs.frozen
+class KcpOptions:
+    """Sizes of a KCP conversation; the defaults suit the originals on the other side."""
+
+    mtu: int = 1350
+    """Bytes of the largest datagram inside DTLS."""
+    send_window: int = 2048
+    """Segments."""
+    receive_window: int = 2048
+    """Segments."""
+
+
+@attrs.frozen
+class SiteConfig:
+    """A network that this machine joins to the others by a TUN device of its own."""
+
+    gateway: IPv4Address | None = None
+    """Address of the TUN device; ``gateway``, ``gateway6`` or both are there."""
+    gateway6: IPv6Address | None = None
+    local_networks: tuple[Network, ...] = ()
+    """Networks on this side, announced to the router."""
+    route_networks: tuple[Network, ...] = ()
+    """Networks on the other side, routed into the tunnel."""
+    acls: tuple[Network, ...] = ()
+    """Who may send to this site, by source address; () lets everybody."""
+    interface: str | None = None
+    """Name of the TUN device; None leaves it to the kernel."""
+    mtu: int = DEFAULT_MTU
+    """Bytes, of the TUN device."""
+    forward: bool = False
+    """Switch on the kernel's IP forwarding while the program runs."""
+    masquerade: bool = False
+    """Let packets from the tunnel leave to the LAN with this machine's address."""
+    mss_clamp: bool = True
+    """Lower the MSS of TCP connections to what the tunnel carries in one packet."""
+
+
+@attrs.frozen
+class ServerUrl:
+    """One way to reach the router."""
+
+    scheme: str
+    """``kcp``, ``tls`` or ``wss``."""
+    host: str
+    """Address (IPv6 without brackets) or host name."""
+    port: int
+    path: str
+    """Request target of ``wss``, "/" if the others."""
+    text: str
+    """The URL as it was written."""
+
+
+@attrs.frozen
+class RouterConfig:
+    """What ``router`` needs; at least one of ``kcp`` and ``tls`` is there."""
+
+    path: Path
+    key: str = attrs.field(repr=False)
+    kcp: ListenerConfig | None = None
+    tls: ListenerConfig | None = None
+    """Takes tls:// and wss:// alike."""
+    site: SiteConfig | None = None
+    log_level: str = "info"
+    idle_timeout: float = 60.0
+    """Seconds without a heartbeat after which a connection is closed."""
+    auth_timeout: float = 10.0
+    """Seconds that a client may take for handshake and login."""
+    queue_bytes: int = 4 << 20
+    """Bytes that may wait for one gateway before packets to it are dropped."""
+    native: bool = True
+    """Offer our own dialect to peers that know it."""
+    kcp_options: KcpOptions = KcpOptions()
+    warnings: tuple[str, ...] = ()
+    """What is allowed but hardly meant, one line each."""
+
+
+@attrs.frozen
+class GatewayConfig:
+    """What ``gateway`` needs; the keys of ``site`` stand at the top of the file."""
+
+    path: Path
+    servers: tuple[ServerUrl, ...]
+    """Tried in this order; never empty."""
+    key: str = attrs.field(repr=False)
+    site: SiteConfig
+    log_level: str = "info"
+    connect_timeout: float = 5.0
+    """Seconds for one attempt, from the first packet to the answered login."""
+    native: bool = True
+    """Offer our own dialect to a router that knows it."""
+    kcp_options: KcpOptions = KcpOptions()
+    warnings: tuple[str, ...] = ()
+    """What is allowed but hardly meant, one line each."""
+
+
+def load_router(path: Path | str) -> RouterConfig:
+    """Read a router's file. Raises ConfigError."""
+    path = Path(path)
+    return _router(path, _read(path))
+
+
+def load_gateway(path: Path | str) -> GatewayConfig:
+    """Read a gateway's file. Raises ConfigError."""
+    path = Path(path)
+    return _gateway(path, _read(path))
+
+
+def load_any(path: Path | str) -> RouterConfig | GatewayConfig:
+    """Read a file of either role, told apart by its keys. Raises ConfigError."""
+    path = Path(path)
+    values = _read(path)
+    if _is_gateway(values):
+        return _gateway(path, values)
+    if _is_router(values):
+        return _router(path, values)
+    raise ConfigError(
+        path,
+        "",
+        'neither a router\'s file nor a gateway\'s, expected "kcp" or "tls" (router), '
+        'or "route_server" (gateway)',
+    )
+
+
+def parse_router(path: Path, text: str) -> RouterConfig:
+    """A router's configuration from the text of the file ``path``. Raises ConfigError."""
+    return _router(path, parse(path, text))
+
+
+def parse_gateway(path: Path, text: str) -> GatewayConfig:
+    """A gateway's configuration from the text of the file ``path``. Raises ConfigError."""
+    return _gateway(path, parse(path, text))
+
+
+def _is_gateway(values: Mapping[str, object]) -> bool:
+    return "route_server" in values or ("gateway" in values and not _is_router(values))
+
+
+def _is_router(values: Mapping[str, object]) -> bool:
+    return "route_server" not in values and ("kcp" in values or "tls" in values)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(
+            printable(str(path)), "", f"cannot be read: {reason}, expected a JSON file"
+        ) from None
+    except ValueError:
+        raise ConfigError(
+            printable(str(path)), "", "not a file name, expected the path of a JSON file"
+        ) from None
+    if len(data) > MAX_FILE:
+        raise ConfigError(path, "", f"larger than {MAX_FILE} bytes, expected a configuration file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, "", f"line {line}: not UTF-8, expected text in UTF-8") from None
+    return parse(path, text)
+
+
+def _router(path: Path, values: dict[str, object]) -> RouterConfig:
+    if _is_gateway(values):
+        raise ConfigError(
+            path,
+            "route_server" if "route_server" in values else "gateway",
+            'this is the file of a gateway, expected that of a router (with "kcp" or "tls"); '
+            "start it with the command `gateway`",
+        )
+    report = Report(path)
+    top = Members(report, "", values, _ROUTER_KEYS)
+    key = _key(top)
+    # A listener that is switched off is checked all the same, but need not be complete.
+    given = [name for name in ("kcp", "tls") if top.has(name)]
+    listeners = {name: _listener(top, name) for name in given}
+    if not given:
+        top.problem("kcp", 'missing, expected a "kcp" or "tls" section, or both')
+    elif not any(listeners.values()) and not report.mistakes:
+        top.problem(f"{given[0]}.enable", "no listener is enabled, expected at least one")
+    site = None
+    if top.has("site"):
+        members = top.section("site", _SITE_KEYS)
+        site = _site(members) if members else None
+    config = RouterConfig(
+        path=path,
+        key=key,
+        kcp=listeners.get("kcp"),
+        tls=listeners.get("tls"),
+        site=site,
+        log_level=_log_level(top),
+        idle_timeout=top.seconds("idle_timeout", 60.0, 15, 86400),
+        auth_timeout=top.seconds("auth_timeout", 10.0, 1, 120),
+        queue_bytes=top.whole("queue_bytes", 4 << 20, 65536, 1 << 30, "bytes"),
+        native=top.flag("native", True),
+        kcp_options=_kcp_options(top),
+        warnings=(),
+    )
+    report.finish()
+    return attrs.evolve(config, warnings=tuple(report.warnings))
+
+
+def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
+    if _is_router(values):
+        raise ConfigError(
+            path,
+            "kcp" if "kcp" in values else "tls",
+            'this is the file of a router, expected that of a gateway (with "route_server"); '
+            "start it with the command `router`",
+        )
+    report = Report(path)
+    top = Members(report, "", values, _GATEWAY_KEYS)
+    config = GatewayConfig(
+        path=path,
+        servers=_servers(top),
+        key=_key(top),
+        site=_site(top),
+        log_level=_log_level(top),
+        connect_timeout=top.seconds("connect_timeout", 5.0, 0.5, 60),
+        native=top.flag("native", True),
+        kcp_options=_kcp_options(top),
+    )
+    _check_registration(top, config)
+    report.finish()
+    return attrs.evolve(config, warnings=tuple(report.warnings))
+
+
+def _key(top: Members) -> str:
+    if not top.required("key", "the shared key as a string"):
+        return ""
+    key = top.text("key", "the shared key as a string")
+    if key is None:
+        return ""
+    if not key:
+        top.problem("key", "empty, expected a shared key (an empty one would let everybody in)")
+        return ""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        top.problem("key", "holds half of a surrogate pair, expected Unicode characters")
+        return ""
+    if size > MAX_KEY:
+        top.problem("key", f"{size} bytes long, expected at most {MAX_KEY}")
+    elif len(key) < SHORT_KEY:
+        top.warn("key", f"shorter than {SHORT_KEY} characters, which is easy to guess")
+    elif key == EXAMPLE_KEY:
+        top.warn("key", "still the one of the example file, which everybody knows")
+    top.report.warn_if_world_readable(top.report.file, "this file holds the key and")
+    return key
+
+
+def _listener(top: Members, name: str) -> ListenerConfig | None:
+    members = top.section(name, _LISTENER_KEYS)
+    if members is None or not members.flag("enable", True):
+        return None
+    host, port = "", 0
+    if members.required("listen", 'an address such as "0.0.0.0:443"'):
+        listen = members.text("listen", 'an address such as "0.0.0.0:443"')
+        if listen is not None:
+            try:
+                host, port = addresses.parse_listen(listen)
+            except addresses.AddressMistake as mistake:
+                members.problem("listen", str(mistake))
+    files: dict[str, Path] = {}
+    for member, what in (("cert_file", "a certificate"), ("key_file", "a private key")):
+        expected = f"the path of {what} in PEM form"
+        if members.required(member, expected) and (text := members.text(member, expected)):
+            files[member] = _locate(top.report.file, text)
+        elif members.value(member) == "":
+            members.problem(member, f"empty, expected {expected}")
+    if len(files) < 2:
+        return None
+    listener = ListenerConfig(host, port, files["cert_file"], files["key_file"])
+    try:
+        warning = check_pair(
+            listener.cert_file,
+            listener.key_file,
+            dtls=name == "kcp",
+            now=datetime.datetime.now(datetime.UTC),
+        )
+    except Unfit as unfit:
+        members.problem(unfit.member, unfit.problem)
+        return None
+    if warning:
+        members.warn("cert_file", warning)
+    top.report.warn_if_world_readable(listener.key_file, f"the private key {listener.key_file}")
+    return listener
+
+
+def _locate(config_file: Path, text: str) -> Path:
+    """A file named in the configuration: beside that, else (as the originals) where we run."""
+    beside = config_file.parent / text
+    try:
+        return Path(text) if not beside.exists() and Path(text).exists() else beside
+    except (OSError, ValueError):
+        return beside
+
+
+def _servers(top: Members) -> tuple[ServerUrl, ...]:
+    expected = 'a URL such as "kcp://203.0.113.5:443", or a list of them'
+    if not top.required("route_server", expected):
+        return ()
+    servers: list[ServerUrl] = []
+    for name, text in top.texts("route_server", expected, one_or_more=True):
+        try:
+            server = ServerUrl(*addresses.parse_url(text), text=text)
+        except addresses.AddressMistake as mistake:
+            top.problem(name, str(mistake))
+            continue
+        if any(attrs.evolve(known, text=text) == server for known in servers):
+            top.problem(name, f'"{printable(text)}" is given twice, expected each server once')
+        servers.append(server)
+    return tuple(servers)
+
+
+def _site(members: Members) -> SiteConfig:
+    gateway, gateway6 = _gateway_addresses(members)
+    if members.has("local_network") and members.has("local_networks"):
+        members.problem("local_network", "given beside local_networks, expected only one of them")
+    local = _networks(members, "local_networks")
+    if members.has("local_network"):
+        local = _networks(members, "local_network", single=True)
+    routes = _networks(members, "route_networks")
+    acls = _networks(members, "acls")
+    if members.value("acls") == []:
+        members.problem(
+            "acls",
+            "empty, so every packet would be dropped, expected at least one network "
+            '("0.0.0.0/0" for all) or no such key',
+        )
+    _check_overlaps(members, local, routes)
+    interface = None
+    if members.has("interface"):
+        expected = "the name of a network interface, at most 15 letters, digits, '.', '_' or '-'"
+        interface = members.text("interface", expected)
+        if interface is not None and not addresses.is_interface_name(interface):
+            members.problem("interface", f'"{shown(interface)}" is no name, expected {expected}')
+    ipv6 = gateway6 is not None or any(
+        network.version == 6 for network in (*local.values(), *routes.values())
+    )
+    least, why = (MIN_MTU_IPV6, ", IPv6 needs 1280") if ipv6 else (MIN_MTU, "")
+    return SiteConfig(
+        gateway=gateway,
+        gateway6=gateway6,
+        local_networks=tuple(local.values()),
+        route_networks=tuple(routes.values()),
+        acls=tuple(acls.values()),
+        interface=interface,
+        mtu=members.whole("mtu", DEFAULT_MTU, least, MAX_MTU, f"bytes{why}"),
+        forward=members.flag("forward", False),
+        masquerade=members.flag("masquerade", False),
+        mss_clamp=members.flag("mss_clamp", True),
+    )
+
+
+def _gateway_addresses(members: Members) -> tuple[IPv4Address | None, IPv6Address | None]:
+    gateway: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+    if not members.has("gateway6") and not members.required(
+        "gateway", 'the address of this gateway in the tunnel, such as "10.8.0.2"'
+    ):
+        return None, None
+    expected = 'an IPv4 address such as "10.8.0.2"'
+    if members.has("gateway") and (text := members.text("gateway", expected)) is not None:
+        try:
+            gateway = addresses.parse_gateway(text)
+        except addresses.AddressMistake as mistake:
+            members.problem("gateway", str(mistake))
+    expected = 'an IPv6 address such as "fd08::2"'
+    if members.has("gateway6") and (text := members.text("gateway6", expected)) is not None:
+        try:
+            gateway6 = addresses.parse_gateway6(text)
+        except addresses.AddressMistake as mistake:
+            members.problem("gateway6", str(mistake))
+    return gateway, gateway6
+
+
+def _networks(members: Members, name: str, *, single: bool = False) -> dict[str, Network]:
+    """The networks of a member by their key path."""
+    if not members.has(name):
+        return {}
+    expected = 'a network such as "192.168.1.0/24"'
+    if single:
+        text = members.text(name, expected)
+        entries = [] if text is None else [(name, text)]
+    else:
+        entries = members.texts(name, f"a list of networks, each {expected}")
+    networks: dict[str, Network] = {}
+    for path, text in entries:
+        try:
+            networks[path] = addresses.parse_network(text)
+        except addresses.AddressMistake as mistake:
+            members.problem(path, str(mistake))
+    return networks
+
+
+def _check_overlaps(
+    members: Members, local: Mapping[str, Network], routes: Mapping[str, Network]
+) -> None:
+    for group in (local, routes):
+        paths: dict[Network, str] = {}
+        enclosing = addresses.EnclosingNetworks(group.values())
+        for path, network in group.items():
+            first = paths.setdefault(network, path)
+            other = network if first != path else enclosing.of(network)
+            if other is not None:
+                # The wider one may stand further down.
+                where = next(name for name, value in group.items() if value == other)
+                members.problem(
+                    path,
+                    f"{network} overlaps {other} ({members.path(where)}), "
+                    "expected networks apart from each other",
+                )
+    own = set(local.values())
+    enclosing = addresses.EnclosingNetworks(own)
+    for path, route in routes.items():
+        # A wider route is fine: for the LAN, the kernel's own narrower route wins.
+        led = route if route in own else enclosing.of(route)
+        if led is not None:
+            where = next(name for name, value in local.items() if value == led)
+            members.problem(
+                path,
+                f"{route} would lead the own network {led} ({members.path(where)}) into "
+                "the tunnel, expected networks of other sites",
+            )
+
+
+def _check_registration(top: Members, config: GatewayConfig) -> None:
+    site = config.site
+    if site.gateway is None and site.gateway6 is not None:
+        if config.native:
+            top.warn("gateway", "missing: a router of the PoleVPN originals needs an IPv4 address")
+        else:
+            top.problem("gateway", "missing, expected an IPv4 address, since native is false")
+    body = RegisterRequest(site.gateway, config.key, site.local_networks, site.gateway6).to_json()
+    if len(body) > MAX_BODY:
+        top.problem(
+            "local_networks",
+            f"{len(site.local_networks)} networks and the key take {len(body)} bytes, "
+            f"expected at most {MAX_BODY} to fit into one frame",
+        )
+
+
+def _log_level(top: Members) -> str:
+    expected = "one of " + ", ".join(f'"{level}"' for level in LEVELS)
+    level = top.text("log_level", expected) if top.has("log_level") else None
+    if level is None:
+        return "info"
+    if level not in LEVELS:
+        top.problem("log_level", f'"{shown(level)}", expected {expected}')
+        return "info"
+    return level
+
+
+def _kcp_options(top: Members) -> KcpOptions:
+    members = top.section("kcp_options", _KCP_KEYS) if top.has("kcp_options") else None
+    if members is None:
+        return KcpOptions()
+    return KcpOptions(
+        mtu=members.whole("mtu", 1350, 576, 1400, "bytes"),
+        send_window=members.whole("send_window", 2048, 32, 8192, "segments"),
+        receive_window=members.whole("receive_window", 2048, 32, 8192, "segments"),
+    )

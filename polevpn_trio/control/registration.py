@@ -1,0 +1,144 @@
+"""The router's side of a session: who may say what, and when. No I/O.
+
+::
+
+    CONNECTED --AUTH, right key--> AUTHENTICATED --REGISTER--> AUTHENTICATED
+        |                               |
+        +--anything else--> CLOSED <----+--idle for too long
+
+As with the originals, a client may send IP data without ever registering, and may register
+several gateways on one connection.
+"""
+
+from __future__ import annotations
+
+import enum
+import hmac
+
+import attrs
+
+from polevpn_trio.errors import BadPacket
+from polevpn_trio.frames import codec
+from polevpn_trio.frames.messages import (
+    AuthAnswer,
+    AuthRequest,
+    NativeOffer,
+    RegisterAnswer,
+    RegisterRequest,
+)
+
+NATIVE_VERSION = 1
+FEATURES = ("ipv6",)
+"""Native features that this version has. ``ipv6``: IPv6 packets may be sent to this peer."""
+
+
+def agreed_features(offer: NativeOffer | None) -> frozenset[str] | None:
+    """Return the features that both sides have, None for a peer that speaks only classic."""
+    if offer is None or offer.version < NATIVE_VERSION:
+        return None
+    return frozenset(offer.features) & frozenset(FEATURES)
+
+
+class SessionState(enum.Enum):
+    """Where a session stands."""
+
+    CONNECTED = enum.auto()
+    AUTHENTICATED = enum.auto()
+    CLOSED = enum.auto()
+
+
+@attrs.frozen
+class Answer:
+    """A frame to send back."""
+
+    frame: bytes
+
+
+@attrs.frozen
+class Register:
+    """Routes to install; ``answer`` is to be sent before any packet takes them."""
+
+    request: RegisterRequest
+    answer: Answer
+
+
+@attrs.frozen
+class End:
+    """The connection is over; what was answered before should still reach the peer."""
+
+    reason: str
+
+
+Action = Answer | Register | End
+
+
+class RouterSession:
+    """One connection as the router sees it.
+
+    Feed control frames to `receive_control_untrusted` and act on what it returns; ask
+    `accepts_data` before forwarding. ``native`` are the features agreed on, None towards a
+    classic peer.
+    """
+
+    def __init__(self, key: str, *, offer_native: bool) -> None:
+        self._key = key.encode()
+        self._offer_native = offer_native
+        self.state = SessionState.CONNECTED
+        self.native: frozenset[str] | None = None
+
+    @property
+    def accepts_data(self) -> bool:
+        """Whether IP packets from this peer may be forwarded."""
+        return self.state is SessionState.AUTHENTICATED
+
+    def receive_control_untrusted(
+        self, command: int, sequence: int, payload: bytes
+    ) -> list[Action]:
+        """Take one frame that is not IP data; return what to do, in order.
+
+        Raises BadPacket when the peer breaks the protocol, which ends the connection without
+        an answer.
+        """
+        if self.state is SessionState.CONNECTED:
+            return self._authenticate_untrusted(command, sequence, payload)
+        if self.state is SessionState.CLOSED:
+            return []
+        if command == codec.HEART_BEAT:
+            return [Answer(codec.build_frame(codec.HEART_BEAT, sequence=sequence))]
+        if command == codec.REGISTER:
+            return self._register_untrusted(sequence, payload)
+        return []
+
+    def _authenticate_untrusted(self, command: int, sequence: int, payload: bytes) -> list[Action]:
+        if command != codec.AUTH:
+            self.state = SessionState.CLOSED
+            raise BadPacket(f"first frame is command {command}, expected AUTH")
+        try:
+            request = AuthRequest.from_json_untrusted(payload)
+        except BadPacket:
+            self.state = SessionState.CLOSED
+            raise
+        if not hmac.compare_digest(request.key.encode(), self._key):
+            self.state = SessionState.CLOSED
+            answer = AuthAnswer(error="invalid key").to_json()
+            return [
+                Answer(codec.build_frame(codec.AUTH, answer, sequence)),
+                End("invalid key"),
+            ]
+        self.state = SessionState.AUTHENTICATED
+        offer = None
+        if self._offer_native:
+            self.native = agreed_features(request.native)
+            if self.native is not None:
+                offer = NativeOffer(NATIVE_VERSION, tuple(self.native))
+        answer = AuthAnswer(native=offer).to_json()
+        return [Answer(codec.build_frame(codec.AUTH, answer, sequence))]
+
+    def _register_untrusted(self, sequence: int, payload: bytes) -> list[Action]:
+        try:
+            request = RegisterRequest.from_json_untrusted(payload)
+        except BadPacket as error:
+            answer = RegisterAnswer(error=str(error)).to_json()
+            return [Answer(codec.build_frame(codec.REGISTER, answer, sequence))]
+        answer = RegisterAnswer().to_json()
+        return [Register(request, Answer(codec.build_frame(codec.REGISTER, answer, sequence)))]

@@ -1,0 +1,101 @@
+"""What a configuration would do, in a few lines for the person who wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from polevpn_trio.control.config import (
+    GatewayConfig,
+    KcpOptions,
+    ListenerConfig,
+    RouterConfig,
+    SiteConfig,
+)
+from polevpn_trio.control.log import printable
+
+_LABEL_WIDTH = 16
+
+
+def summary(config: RouterConfig | GatewayConfig) -> str:
+    """Lines of text, without a secret in them."""
+    lines: list[tuple[str, str]]
+    if isinstance(config, RouterConfig):
+        role = "router"
+        lines = list(_router(config))
+    else:
+        role = "gateway"
+        lines = list(_gateway(config))
+    shown = [f"{config.path}: a good configuration for `{role}`"]
+    shown += [f"  {label:<{_LABEL_WIDTH}}{text}" for label, text in lines]
+    shown += [f"  {'warning':<{_LABEL_WIDTH}}{text}" for text in config.warnings]
+    return "\n".join(printable(line) for line in shown)
+
+
+def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
+    if config.kcp is not None:
+        yield "kcp", _listener("UDP", config.kcp)
+    if config.tls is not None:
+        yield "tls and wss", _listener("TCP", config.tls)
+    yield "dialect", _dialect(config.native)
+    yield (
+        "timeouts",
+        f"login {config.auth_timeout:g} s, without heartbeat {config.idle_timeout:g} s",
+    )
+    yield "queue", f"{config.queue_bytes} bytes for each gateway"
+    yield from _kcp_options(config.kcp_options)
+    if config.site is None:
+        yield "own site", "none: only forwards between gateways"
+    else:
+        yield from _site(config.site)
+    yield "log level", config.log_level
+
+
+def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
+    yield "server", ", then ".join(server.text for server in config.servers)
+    yield "dialect", _dialect(config.native)
+    yield "timeouts", f"each attempt {config.connect_timeout:g} s"
+    yield from _kcp_options(config.kcp_options)
+    yield from _site(config.site)
+    yield "log level", config.log_level
+
+
+def _listener(protocol: str, listener: ListenerConfig) -> str:
+    host = f"[{listener.host}]" if ":" in listener.host else listener.host
+    where = f"{host} port {listener.port}" if host else f"port {listener.port} of every address"
+    return f"{protocol} {where}, certificate {listener.cert_file}"
+
+
+def _dialect(native: bool) -> str:
+    return "native, classic with the originals" if native else "classic only"
+
+
+def _kcp_options(options: KcpOptions) -> Iterator[tuple[str, str]]:
+    if options != KcpOptions():
+        yield (
+            "kcp options",
+            f"datagrams of {options.mtu} bytes, windows of {options.send_window} (send) and "
+            f"{options.receive_window} (receive) segments",
+        )
+
+
+def _site(site: SiteConfig) -> Iterator[tuple[str, str]]:
+    own = [str(address) for address in (site.gateway, site.gateway6) if address is not None]
+    yield "gateway", f"{' and '.join(own)} on {site.interface or 'a new tun device'}"
+    yield "local networks", _listed(site.local_networks, "none: only this machine")
+    yield "routes", _listed(site.route_networks, "none")
+    yield "let in", _listed(site.acls, "every source address")
+    clamp = ", MSS clamped" if site.mss_clamp else ", MSS left alone"
+    yield "mtu", f"{site.mtu} bytes{clamp}"
+    changes = [
+        text
+        for wanted, text in (
+            (site.forward, "switches on IP forwarding"),
+            (site.masquerade, "masquerades what leaves the tunnel"),
+        )
+        if wanted
+    ]
+    yield "this machine", _listed(changes, "neither forwarding nor masquerading is set up")
+
+
+def _listed(entries: Iterable[object], none: str) -> str:
+    return ", ".join(str(entry) for entry in entries) or none

@@ -1,0 +1,139 @@
+"""Who may say what, and when."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polevpn_trio.control.registration import (
+    Answer,
+    End,
+    Register,
+    RouterSession,
+    SessionState,
+    agreed_features,
+)
+from polevpn_trio.errors import BadPacket
+from polevpn_trio.frames import codec
+from polevpn_trio.frames.messages import NativeOffer
+
+
+def session(*, offer_native: bool = True) -> RouterSession:
+    return RouterSession("secret", offer_native=offer_native)
+
+
+def body(**members: object) -> bytes:
+    return json.dumps(members).encode()
+
+
+def logged_in(**members: object) -> RouterSession:
+    one = session()
+    one.receive_control_untrusted(codec.AUTH, 0, body(key="secret", **members))
+    return one
+
+
+def test_right_key_is_answered_with_the_sequence_of_the_request() -> None:
+    one = session()
+    assert one.receive_control_untrusted(codec.AUTH, 9, body(key="secret")) == [
+        Answer(codec.build_frame(codec.AUTH, b"{}", 9))
+    ]
+    assert one.accepts_data
+    assert one.native is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [body(key="Secret"), body(key=""), body(), body(key=7), b"[]", b"3"]
+)
+def test_wrong_key_is_told_and_ends_the_connection(wrong: bytes) -> None:
+    one = session()
+    answer, end = one.receive_control_untrusted(codec.AUTH, 1, wrong)
+    assert answer == Answer(codec.build_frame(codec.AUTH, b'{"error":"invalid key"}', 1))
+    assert end == End("invalid key")
+    assert not one.accepts_data
+    assert one.receive_control_untrusted(codec.AUTH, 0, body(key="secret")) == []
+    assert not one.accepts_data
+
+
+@pytest.mark.parametrize("command", [codec.REGISTER, codec.HEART_BEAT, 2, 5, 6, 99])
+def test_anything_before_login_ends_the_connection_unanswered(command: int) -> None:
+    one = session()
+    with pytest.raises(BadPacket, match="expected AUTH"):
+        one.receive_control_untrusted(command, 0, body(key="secret"))
+    assert one.state is SessionState.CLOSED
+
+
+def test_login_that_is_not_json_ends_the_connection_unanswered() -> None:
+    one = session()
+    with pytest.raises(BadPacket):
+        one.receive_control_untrusted(codec.AUTH, 0, b"nonsense")
+    assert one.state is SessionState.CLOSED
+
+
+def test_native_features_are_those_of_both() -> None:
+    one = session()
+    (answer,) = one.receive_control_untrusted(
+        codec.AUTH, 0, body(key="secret", native={"version": 1, "features": ["ipv6", "later"]})
+    )
+    assert isinstance(answer, Answer)
+    assert json.loads(answer.frame[8:]) == {"native": {"version": 1, "features": ["ipv6"]}}
+    assert one.native == {"ipv6"}
+
+
+def test_native_is_not_offered_to_who_did_not_ask_or_when_switched_off() -> None:
+    off = session(offer_native=False)
+    (answer,) = off.receive_control_untrusted(
+        codec.AUTH, 0, body(key="secret", native={"version": 1, "features": ["ipv6"]})
+    )
+    assert isinstance(answer, Answer)
+    assert answer.frame[8:] == b"{}"
+    assert off.native is None
+    assert agreed_features(None) is None
+    assert agreed_features(NativeOffer(7, ("ipv6",))) == {"ipv6"}
+
+
+def test_heartbeat_is_answered_empty_with_its_sequence() -> None:
+    assert logged_in().receive_control_untrusted(codec.HEART_BEAT, 77, b"noise") == [
+        Answer(codec.build_frame(codec.HEART_BEAT, b"", 77))
+    ]
+
+
+def test_registration_carries_routes_and_the_answer_to_send_first() -> None:
+    (action,) = logged_in().receive_control_untrusted(
+        codec.REGISTER, 3, body(gateway="10.8.0.2", key="x", network=["192.168.1.0/24"])
+    )
+    assert isinstance(action, Register)
+    assert action.request.gateway == ip_address("10.8.0.2")
+    assert action.request.networks == (ip_network("192.168.1.0/24"),)
+    assert action.answer.frame == codec.build_frame(codec.REGISTER, b"{}", 3)
+
+
+def test_registration_that_is_not_json_is_told_and_the_connection_stays() -> None:
+    one = logged_in()
+    (answer,) = one.receive_control_untrusted(codec.REGISTER, 0, b"")
+    assert isinstance(answer, Answer)
+    assert json.loads(answer.frame[8:])["error"]
+    assert one.accepts_data
+
+
+@pytest.mark.parametrize("command", [0, 2, 5, 6, 9, 65535])
+def test_other_commands_after_login_are_ignored(command: int) -> None:
+    assert logged_in().receive_control_untrusted(command, 0, b"whatever") == []
+
+
+@given(
+    frames=st.lists(
+        st.tuples(st.integers(0, 10), st.integers(0, 2**32 - 1), st.binary(max_size=40)), max_size=6
+    )
+)
+def test_nobody_gets_in_without_the_key(frames: list[tuple[int, int, bytes]]) -> None:
+    one = session()
+    for command, sequence, payload in frames:
+        try:
+            one.receive_control_untrusted(command, sequence, payload)
+        except BadPacket:
+            break
+    assert not one.accepts_data
