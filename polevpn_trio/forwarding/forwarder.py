@@ -1,0 +1,165 @@
+"""Which link a packet leaves by: the router's table and its decisions, without any I/O.
+
+A packet goes to the gateway whose own address is its destination, else to the owner of the
+longest registered prefix that holds it. One decision serves a whole run of packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
+
+import attrs
+
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.forwarding.prefix_table import Network, PrefixTable
+from polevpn_trio.frames.codec import FrameRun
+
+Address = IPv4Address | IPv6Address
+
+CACHE_ENTRIES = 65_536
+"""Destinations remembered in front of the table; forgotten all at once when full or when the
+table changes. It bounds what a scan of addresses through the tunnel can make us hold."""
+
+
+class Peer(Protocol):
+    """Where packets can go: a gateway's connection, or the router's own site."""
+
+    @property
+    def takes_ipv6(self) -> bool:
+        """Whether IPv6 packets may be sent there (the Go gateways die of them)."""
+
+    def enqueue_nowait(self, batch: FrameBatch) -> bool:
+        """Queue a batch for sending; False (and counted there) when the queue is full."""
+
+
+@attrs.frozen
+class ForwarderStatistics:
+    """Packets, by what became of them."""
+
+    forwarded: int
+    no_route: int
+    hairpin: int
+    not_ipv4: int
+    queue_full: int
+
+
+@attrs.frozen
+class Route:
+    """A line of the route table: ``network`` is reached through ``peer``."""
+
+    network: Network | Address
+    peer: Peer
+
+
+class Forwarder:
+    """The route table of one router.
+
+    The same network may be registered by several peers: the last one owns it, and when that
+    one goes, the one before it owns it again.
+    """
+
+    def __init__(self) -> None:
+        self._gateways: dict[bytes, Peer] = {}
+        self._networks: PrefixTable[list[Peer]] = PrefixTable()
+        self._cache: dict[bytes, tuple[Peer, bool] | None] = {}
+        self._forwarded = 0
+        self._no_route = 0
+        self._hairpin = 0
+        self._not_ipv4 = 0
+        self._queue_full = 0
+
+    def gateway_owner(self, address: Address) -> Peer | None:
+        """Return the peer that has registered this gateway address."""
+        return self._gateways.get(address.packed)
+
+    def register(
+        self, peer: Peer, gateways: Iterable[Address], networks: Iterable[Network]
+    ) -> None:
+        """Give ``peer`` these gateway addresses and networks, beside what it has.
+
+        A gateway address belongs to one peer: taking it from another does not remove that
+        one's networks; the caller ends the stale connection.
+        """
+        for address in gateways:
+            self._gateways[address.packed] = peer
+        for network in networks:
+            owners = self._networks.get(network)
+            if owners is None:
+                self._networks.set(network, [peer])
+            else:
+                if peer in owners:
+                    owners.remove(peer)
+                owners.append(peer)
+        self._cache.clear()
+
+    def unregister(self, peer: Peer) -> None:
+        """Take away all that ``peer`` has registered."""
+        self._gateways = {key: owner for key, owner in self._gateways.items() if owner is not peer}
+        for network, owners in list(self._networks):
+            if peer in owners:
+                owners.remove(peer)
+                if not owners:
+                    self._networks.remove(network)
+        self._cache.clear()
+
+    def lookup(self, destination: bytes) -> Peer | None:
+        """Return the peer that packets for ``destination`` (4 or 16 bytes) go to."""
+        found = self._find(destination)
+        return found[0] if found is not None else None
+
+    def _find(self, destination: bytes) -> tuple[Peer, bool] | None:
+        """Find the peer, and whether the destination is its very gateway address."""
+        if destination in self._cache:
+            return self._cache[destination]
+        found: tuple[Peer, bool] | None = None
+        peer = self._gateways.get(destination)
+        if peer is not None:
+            found = (peer, True)
+        else:
+            owners = self._networks.lookup(destination)
+            if owners:
+                found = (owners[-1], False)
+        if len(self._cache) >= CACHE_ENTRIES:
+            self._cache.clear()
+        self._cache[destination] = found
+        return found
+
+    def route_batch(self, runs: Sequence[FrameRun], sender: Peer) -> None:
+        """Pass runs of IP packets, grouped by destination, on to where they belong."""
+        for run in runs:
+            found = self._find(run.address)
+            if found is None:
+                self._no_route += run.packets
+                continue
+            peer, is_gateway = found
+            if peer is sender and not is_gateway:
+                # Back to the network that it came from: it would circle between the two
+                # until its time to live is used up.
+                self._hairpin += run.packets
+            elif run.version != 4 and not peer.takes_ipv6:
+                self._not_ipv4 += run.packets
+            elif peer.enqueue_nowait(FrameBatch(run.data, run.packets)):
+                self._forwarded += run.packets
+            else:
+                self._queue_full += run.packets
+
+    def routes(self) -> list[Route]:
+        """List the table: gateway addresses, then networks."""
+        table = [
+            Route(IPv4Address(key) if len(key) == 4 else IPv6Address(key), peer)
+            for key, peer in self._gateways.items()
+        ]
+        table += [Route(network, owners[-1]) for network, owners in self._networks]
+        return table
+
+    def statistics(self) -> ForwarderStatistics:
+        """Return the counters."""
+        return ForwarderStatistics(
+            forwarded=self._forwarded,
+            no_route=self._no_route,
+            hairpin=self._hairpin,
+            not_ipv4=self._not_ipv4,
+            queue_full=self._queue_full,
+        )

@@ -1,0 +1,134 @@
+"""Where packets go, and what is counted when they do not."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import attrs
+
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.forwarding.forwarder import CACHE_ENTRIES, Forwarder
+from polevpn_trio.frames.codec import FrameRun
+
+
+@attrs.define(eq=False)
+class Gateway:
+    """A peer that remembers what it was given."""
+
+    takes_ipv6: bool = True
+    full: bool = False
+    taken: list[FrameBatch] = attrs.field(factory=list)
+
+    def enqueue_nowait(self, batch: FrameBatch) -> bool:
+        if not self.full:
+            self.taken.append(batch)
+        return not self.full
+
+
+def run_to(destination: str, packets: int = 1) -> FrameRun:
+    address = ip_address(destination)
+    return FrameRun(2, 0, address.version, address.packed, memoryview(bytes(28)), packets)
+
+
+def test_exact_gateway_address_goes_before_every_network() -> None:
+    owner, other, sender = Gateway(), Gateway(), Gateway()
+    forwarder = Forwarder()
+    forwarder.register(owner, [ip_address("10.8.0.2")], [])
+    forwarder.register(other, [], [ip_network("10.8.0.2/32"), ip_network("10.8.0.0/24")])
+    forwarder.route_batch([run_to("10.8.0.2"), run_to("10.8.0.3", 4)], sender)
+    assert [batch.packets for batch in owner.taken] == [1]
+    assert [batch.packets for batch in other.taken] == [4]
+    assert forwarder.statistics().forwarded == 5
+
+
+def test_longest_prefix_then_default_route() -> None:
+    wide, narrow, default, sender = Gateway(), Gateway(), Gateway(), Gateway()
+    forwarder = Forwarder()
+    forwarder.register(wide, [], [ip_network("10.0.0.0/8")])
+    forwarder.register(narrow, [], [ip_network("10.1.0.0/16")])
+    forwarder.register(default, [], [ip_network("0.0.0.0/0")])
+    forwarder.route_batch([run_to("10.1.1.1"), run_to("10.9.1.1"), run_to("8.8.8.8")], sender)
+    assert [len(peer.taken) for peer in (narrow, wide, default)] == [1, 1, 1]
+
+
+def test_network_falls_back_to_its_earlier_owner() -> None:
+    first, second, sender = Gateway(), Gateway(), Gateway()
+    forwarder = Forwarder()
+    network = ip_network("192.168.7.0/24")
+    forwarder.register(first, [], [network])
+    forwarder.register(second, [], [network])
+    forwarder.route_batch([run_to("192.168.7.1")], sender)
+    forwarder.unregister(second)
+    forwarder.route_batch([run_to("192.168.7.1")], sender)
+    forwarder.unregister(first)
+    forwarder.route_batch([run_to("192.168.7.1", 3)], sender)
+    assert (len(first.taken), len(second.taken)) == (1, 1)
+    assert forwarder.statistics().no_route == 3
+    assert forwarder.routes() == []
+
+
+def test_registering_twice_keeps_one_entry() -> None:
+    peer, sender = Gateway(), Gateway()
+    forwarder = Forwarder()
+    network = ip_network("192.168.7.0/24")
+    forwarder.register(peer, [], [network])
+    forwarder.register(peer, [], [network])
+    forwarder.unregister(peer)
+    forwarder.route_batch([run_to("192.168.7.1")], sender)
+    assert peer.taken == []
+
+
+def test_what_came_from_a_network_does_not_go_back_to_it() -> None:
+    peer = Gateway()
+    forwarder = Forwarder()
+    forwarder.register(peer, [ip_address("10.8.0.2")], [ip_network("192.168.7.0/24")])
+    forwarder.route_batch([run_to("192.168.7.9", 2), run_to("10.8.0.2")], peer)
+    assert [batch.packets for batch in peer.taken] == [1]
+    assert forwarder.statistics().hairpin == 2
+
+
+def test_ipv6_never_reaches_a_classic_gateway() -> None:
+    classic, sender = Gateway(takes_ipv6=False), Gateway()
+    forwarder = Forwarder()
+    forwarder.register(classic, [], [ip_network("::/0"), ip_network("10.0.0.0/8")])
+    forwarder.route_batch([run_to("2001:db8::1", 2), run_to("10.0.0.1")], sender)
+    assert len(classic.taken) == 1
+    assert forwarder.statistics().not_ipv4 == 2
+
+
+def test_a_full_peer_is_counted_and_holds_up_nobody() -> None:
+    full, other, sender = Gateway(full=True), Gateway(), Gateway()
+    forwarder = Forwarder()
+    forwarder.register(full, [ip_address("10.8.0.2")], [])
+    forwarder.register(other, [ip_address("10.8.0.3")], [])
+    forwarder.route_batch([run_to("10.8.0.2", 5), run_to("10.8.0.3")], sender)
+    assert len(other.taken) == 1
+    assert forwarder.statistics().queue_full == 5
+
+
+def test_new_route_takes_effect_although_the_old_answer_was_cached() -> None:
+    late, sender = Gateway(), Gateway()
+    forwarder = Forwarder()
+    forwarder.route_batch([run_to("10.0.0.1")], sender)
+    forwarder.register(late, [], [ip_network("10.0.0.0/24")])
+    forwarder.route_batch([run_to("10.0.0.1")], sender)
+    assert len(late.taken) == 1
+
+
+def test_a_scan_of_addresses_does_not_grow_the_cache_without_bound() -> None:
+    forwarder = Forwarder()
+    for number in range(CACHE_ENTRIES + 10):
+        forwarder.lookup(number.to_bytes(4, "big"))
+    assert len(forwarder._cache) <= CACHE_ENTRIES
+
+
+def test_gateway_address_moves_to_the_newcomer() -> None:
+    old, new = Gateway(), Gateway()
+    forwarder = Forwarder()
+    address = ip_address("10.8.0.2")
+    forwarder.register(old, [address], [])
+    assert forwarder.gateway_owner(address) is old
+    forwarder.register(new, [address], [])
+    forwarder.unregister(old)
+    assert forwarder.gateway_owner(address) is new
+    assert forwarder.lookup(address.packed) is new
