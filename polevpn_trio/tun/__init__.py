@@ -1,0 +1,1 @@
+"""The TUN device and the host network settings around it."""
