@@ -1,0 +1,1 @@
+"""KCP, a reliable byte stream over datagrams, without any I/O."""

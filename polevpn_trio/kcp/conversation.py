@@ -1,0 +1,590 @@
+# cython: annotation_typing=False
+"""KCP, the protocol: a reliable byte stream over datagrams that may be lost or reordered.
+
+Wire-compatible with KCP in the "nodelay" mode of the PoleVPN originals (the segment layout
+is in ``segment.py``); what differs is how the state is kept, so that a segment costs the same
+in a window of 128 and of 8192:
+
+* ``byte_queue`` holds the stream from ``send`` until the peer has it; a segment is a range of it;
+* ``send_window`` knows the segments in flight and finds lost ones without a search;
+* ``receive_window`` puts what arrives in order and remembers what to acknowledge;
+* ``round_trip`` derives the retransmission timeout.
+
+This module joins them: it reads and writes datagrams and decides what goes into the next one.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+from polevpn_trio.kcp import receive_window, segment
+from polevpn_trio.kcp.byte_queue import SMALLEST as SMALLEST_QUEUE
+from polevpn_trio.kcp.byte_queue import ByteQueue
+from polevpn_trio.kcp.receive_window import ReceiveWindow
+from polevpn_trio.kcp.round_trip import RoundTrip
+from polevpn_trio.kcp.segment import SegmentHeader
+from polevpn_trio.kcp.send_window import SLOT_BYTES, SendWindow
+from polevpn_trio.kcp.send_window import SMALLEST as SMALLEST_WINDOW
+from polevpn_trio.kcp.statistics import ConversationStatistics
+
+BATCH = 46
+"""Datagrams that one poll fills at most: 46 of 1,400 bytes are what one send with UDP_SEGMENT
+takes (65,000 bytes)."""
+
+SMALLEST_MTU = 50
+LARGEST_MTU = 1500
+"""The originals end a connection on a datagram of more bytes than this."""
+
+INITIAL_WINDOW = 32
+"""Segments that may be in flight at first. The protocol wants this limit until the peer has
+told its window. We go on from it by one for each segment acknowledged, since the receive ring
+of the original router loses bursts until it has grown."""
+
+FIRST_PROBE = 7.0
+"""Seconds after the peer closed its window until it is asked whether it is still closed."""
+PROBE_GROWTH = 1.5
+LAST_PROBE = 120.0
+"""Seconds; the intervals between further questions grow up to this."""
+
+IDLE_SHRINK = 5.0
+"""Seconds without a large window until its memory is given back."""
+
+# Copies that the compiled build holds as C integers, which other modules cannot import.
+_HEADER = segment.HEADER_SIZE
+_PUSH = segment.PUSH
+_ACK = segment.ACK
+_WASK = segment.WASK
+_WINS = segment.WINS
+_IN_ORDER = receive_window.IN_ORDER
+_EARLY = receive_window.EARLY
+_DUPLICATE = receive_window.DUPLICATE
+_OUTSIDE = receive_window.OUTSIDE
+_BATCH = BATCH
+_SMALLEST_QUEUE = SMALLEST_QUEUE
+_SMALLEST_WINDOW = SMALLEST_WINDOW
+_IDLE_SHRINK = IDLE_SHRINK
+_FIRST_PROBE = FIRST_PROBE
+_PROBE_GROWTH = PROBE_GROWTH
+_LAST_PROBE = LAST_PROBE
+_MASK32 = 0xFFFFFFFF
+_HALF = 0x80000000
+_NEVER = math.inf
+_MOST_TIMEOUTS = 1000
+
+
+class Conversation:
+    """One end of a KCP conversation; does no I/O and reads no clock.
+
+    Hand in what the application writes (``send``) and what arrives
+    (``receive_datagrams_untrusted``), fetch what came in order (``receive``). After any of
+    these, and at ``next_timeout()``, call ``poll_datagrams`` until it returns 0 and send what
+    it gives. Hand in what has arrived before polling, or a late wake-up looks like a loss.
+    ``now`` is in seconds of a clock that does not go back.
+
+    ``mtu`` (50 to 1500) is the size of the largest datagram made, windows are in segments,
+    ``interval`` is in seconds. ``nodelay`` lets the timeout of a segment begin at 30 instead
+    of 100 ms at least, and grow by half instead of doubling. ``dead_link`` is how many sends
+    of a segment without any progress make the link count as dead. Sequence numbers start at
+    ``initial_sequence``, which the protocol fixes at 0.
+
+    Raises ValueError for parameters out of range.
+    """
+
+    def __init__(
+        self,
+        conversation_id: int = 0,
+        mtu: int = 1350,
+        send_window: int = 2048,
+        receive_window: int = 2048,
+        interval: float = 0.010,
+        fast_resend: int = 2,
+        nodelay: bool = True,
+        dead_link: int = 20,
+        initial_sequence: int = 0,
+    ) -> None:
+        if not 0 <= conversation_id <= 0xFFFFFFFF:
+            raise ValueError(f"conversation id {conversation_id} does not fit in 32 bits")
+        if not 0 <= initial_sequence <= 0xFFFFFFFF:
+            raise ValueError(f"initial sequence {initial_sequence} does not fit in 32 bits")
+        if not (1 <= send_window <= 0xFFFF and 1 <= receive_window <= 0xFFFF):
+            raise ValueError(
+                f"send_window {send_window} or receive_window {receive_window} not in 1 to 65535"
+            )
+        if not (interval > 0 and 1 <= fast_resend <= 0xFFFF and dead_link >= 1):
+            raise ValueError("interval, fast_resend and dead_link must be positive")
+        self.conversation_id = conversation_id
+        self.datagrams = bytearray()
+        self.sizes = array("H", bytes(2 * BATCH))
+        self._mtu = 0
+        self._room = 0
+        self._output = memoryview(self.datagrams)
+        self._output_sizes = self.sizes
+        self._output_at = 0
+        self._output_start = 0
+        self._output_count = 0
+        self.set_mtu(mtu)
+
+        self._queue = ByteQueue()
+        self._window = SendWindow(initial_sequence, fast_resend, nodelay)
+        self._arrived = ReceiveWindow(receive_window, initial_sequence)
+        self._round_trip = RoundTrip(interval * 1000, 30.0 if nodelay else 100.0)
+        self._header = SegmentHeader()
+        self._now = 0.0
+        self._interval = interval
+        self._fast_resend = fast_resend
+        self._dead_link = dead_link
+
+        # Up to where the stream was cut into segments.
+        self._cut = 0
+        self._send_window = send_window
+        self._ramp = min(INITIAL_WINDOW, send_window)
+        self._peer_window = INITIAL_WINDOW
+        self._early_at = _NEVER
+        self._probe_at = _NEVER
+        self._probe_wait = FIRST_PROBE
+        self._tell_window = False
+        # ACKs of the current flush that were sent or left out.
+        self._acks_done = 0
+        self._large_at = 0.0
+
+        self._datagrams_sent = 0
+        self._segments_sent = 0
+        self._resent_timeout = 0
+        self._resent_fast = 0
+        self._resent_early = 0
+        self._acks_sent = 0
+        self._probes_sent = 0
+        self._datagrams_received = 0
+        self._segments_received = 0
+        self._bytes_received = 0
+        self._acks_received = 0
+        self._early_received = 0
+        self._duplicates = 0
+        self._out_of_window = 0
+        self._bad_conversation = 0
+        self._bad_command = 0
+        self._bad_length = 0
+        self._bad_acknowledgement = 0
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Stream bytes handed in and not yet sent for the first time."""
+        return self._queue.end - self._cut
+
+    @property
+    def in_flight(self) -> int:
+        """Segments sent, from the first that is not acknowledged on."""
+        return self._window.next - self._window.first
+
+    @property
+    def mtu(self) -> int:
+        """Size of the largest datagram made, in bytes."""
+        return self._mtu
+
+    @property
+    def dead_link(self) -> bool:
+        """Whether some segment was sent ``dead_link`` times since the peer last acknowledged."""
+        return self._window.sends_in_vain() >= self._dead_link
+
+    def set_mtu(self, mtu: int) -> None:
+        """Make later datagrams at most ``mtu`` (50 to 1500) bytes long.
+
+        Segments that are in flight already keep their size when they must be sent again.
+        Replaces ``datagrams``. Raises ValueError if out of range.
+        """
+        if not SMALLEST_MTU <= mtu <= LARGEST_MTU:
+            raise ValueError(f"mtu {mtu} not in {SMALLEST_MTU} to {LARGEST_MTU}")
+        if mtu > self._mtu:
+            self.datagrams = bytearray(BATCH * mtu)
+            self._output = memoryview(self.datagrams)
+            self._room = BATCH * mtu
+        self._mtu = mtu
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Append ``data`` to the stream. It is copied; look at ``unsent_bytes`` for its backlog."""
+        self._queue.append(data)
+
+    # --- Receiving -----------------------------------------------------------------------
+
+    def receive_datagrams_untrusted(
+        self,
+        datagrams: bytes | bytearray | memoryview,
+        sizes: array[int],
+        count: int,
+        now: float,
+    ) -> None:
+        """Take ``count`` datagrams that lie back to back in ``datagrams``.
+
+        ``sizes`` (type code "H") has the length of each. Nothing of the arguments is kept.
+        What is wrong in a datagram ends that datagram and is counted, nothing is raised for it;
+        ValueError if the arguments do not fit together.
+        """
+        source = bytes(datagrams) if isinstance(datagrams, memoryview) else datagrams
+        view = memoryview(source)
+        lengths = sizes
+        if count > len(lengths):
+            raise ValueError(f"{count} datagrams but {len(lengths)} sizes")
+        self._now = now
+        milliseconds = int(now * 1000) & _MASK32
+        available = len(view)
+        at = 0
+        index = 0
+        while index < count:
+            end = at + lengths[index]
+            if end > available:
+                raise ValueError(f"datagrams of {end} bytes or more in {available} bytes")
+            self._receive_datagram(source, view, at, end, milliseconds)
+            at = end
+            index += 1
+        if self._window.overtaken(1) < 0:
+            self._early_at = _NEVER
+        elif self._early_at == _NEVER:
+            self._early_at = now + self._interval
+
+    def _receive_datagram(
+        self,
+        source: bytes | bytearray,
+        view: bytes | bytearray | memoryview,
+        at: int,
+        end: int,
+        milliseconds: int,
+    ) -> None:
+        header = self._header
+        window = self._window
+        acknowledged = 0
+        peer_window = -1
+        echo = -1
+        # The highest una counts for the whole datagram, at its end: a last ACK that una covers
+        # still tells which transmission arrived.
+        advance = 0
+        self._datagrams_received += 1
+        while end - at >= _HEADER:
+            header.read(view, at)
+            at += _HEADER
+            if header.conversation_id != self.conversation_id:
+                self._bad_conversation += 1
+                break
+            if header.length > end - at:
+                self._bad_length += 1
+                break
+            command = header.command
+            if command == _PUSH:
+                self._receive_push(source, view, at, header.length)
+            elif command == _ACK:
+                self._acks_received += 1
+                echo = header.timestamp
+                if window.acknowledge(header.sequence, header.timestamp):
+                    acknowledged += 1
+            elif command == _WASK:
+                self._tell_window = True
+            elif command != _WINS:
+                self._bad_command += 1
+                break
+            at += header.length
+            forward = (header.acknowledged - window.una) & _MASK32
+            if forward <= window.next - window.una:
+                if forward >= advance:
+                    advance = forward
+                    peer_window = header.window
+            elif forward < _HALF:
+                self._bad_acknowledgement += 1
+        if echo >= 0:
+            elapsed = (milliseconds - echo) & _MASK32
+            if elapsed < _HALF:
+                self._round_trip.add_sample(elapsed)
+            window.end_event()
+        if acknowledged or advance:
+            acknowledged += window.acknowledge_before((window.una + advance) & _MASK32)
+            self._queue.release(window.stream_position(self._cut))
+            window.note_progress()
+            self._ramp += acknowledged
+            if self._ramp > self._send_window:
+                self._ramp = self._send_window
+        # A segment with an una of the past was overtaken and knows no news of the window.
+        if peer_window >= 0:
+            self._set_peer_window(peer_window)
+
+    def _receive_push(
+        self, source: bytes | bytearray, view: bytes | bytearray | memoryview, at: int, size: int
+    ) -> None:
+        arrived = self._arrived
+        header = self._header
+        self._segments_received += 1
+        fate = arrived.accept(header.sequence, source, view, at, size)
+        if fate == _OUTSIDE:
+            self._out_of_window += 1
+            return
+        if fate == _DUPLICATE:
+            self._duplicates += 1
+        elif fate == _EARLY:
+            self._early_received += 1
+        arrived.add_ack(header.sequence, header.timestamp)
+
+    def _set_peer_window(self, peer_window: int) -> None:
+        if peer_window:
+            self._probe_at = _NEVER
+            self._probe_wait = _FIRST_PROBE
+        elif self._peer_window:
+            self._probe_at = self._now + self._probe_wait
+        self._peer_window = peer_window
+
+    def receive(self) -> bytes:
+        """Fetch the stream bytes that came in order since the last call; b"" if there are none."""
+        arrived = self._arrived
+        if arrived.unread == arrived.window:
+            self._tell_window = True
+        data = arrived.receive()
+        self._bytes_received += len(data)
+        return data
+
+    # --- Sending -------------------------------------------------------------------------
+
+    def next_timeout(self) -> float:
+        """Tell when ``poll_datagrams`` next has something to send: inf if never.
+
+        A time that is not in the future means at once.
+        """
+        waits = self._queue.end > self._cut
+        if (
+            self._arrived.acks
+            or self._tell_window
+            or (waits and self._window.next - self._window.first < self._send_limit())
+            or self._window.overtaken(self._fast_resend) >= 0
+        ):
+            return self._now
+        earliest = self._window.next_timeout(self._round_trip.timeout / 1000)
+        if self._early_at < earliest:
+            earliest = self._early_at
+        if waits and self._probe_at < earliest:
+            earliest = self._probe_at
+        return earliest
+
+    def poll_datagrams(self, now: float) -> int:
+        """Make the datagrams that are due; returns how many, at most 46. Call it until it gives 0.
+
+        They lie back to back in ``datagrams``, their lengths are in ``sizes``; both are
+        overwritten by the next call. Acknowledgements come first, then resends, then new
+        segments: those of full size follow each other without a break.
+        """
+        header = self._header
+        arrived = self._arrived
+        window = self._window
+        self._now = now
+        self._output_at = 0
+        self._output_start = 0
+        self._output_count = 0
+        free = arrived.window - arrived.unread
+        header.conversation_id = self.conversation_id
+        header.fragment = 0
+        header.window = free
+        header.acknowledged = arrived.next & _MASK32
+        header.length = 0
+        if self._write_acks() and self._write_window_news(now):
+            header.command = _PUSH
+            milliseconds = int(now * 1000) & _MASK32
+            if self._write_resends(now, milliseconds):
+                fresh = self._write_new(now, milliseconds)
+                if now >= self._early_at:
+                    self._write_early(now, milliseconds, fresh)
+        self._end_datagram()
+        self._datagrams_sent += self._output_count
+        self._reclaim(now, window.next - window.first)
+        return self._output_count
+
+    def _send_limit(self) -> int:
+        limit = self._ramp
+        if self._peer_window < limit:
+            limit = self._peer_window
+        return limit
+
+    def _make_room(self, size: int) -> bool:
+        """Begin another datagram if ``size`` bytes do not fit into this; False if there is none."""
+        used = self._output_at - self._output_start
+        if used and used + size > self._mtu:
+            self._end_datagram()
+        return self._output_count < _BATCH and self._output_at + size <= self._room
+
+    def _end_datagram(self) -> None:
+        if self._output_at > self._output_start:
+            self._output_sizes[self._output_count] = self._output_at - self._output_start
+            self._output_start = self._output_at
+            self._output_count += 1
+
+    def _write_acks(self) -> bool:
+        arrived = self._arrived
+        if arrived.acks == 0:
+            return True
+        header = self._header
+        last = arrived.acks - 1
+        header.command = _ACK
+        while self._acks_done <= last:
+            sequence = arrived.ack_sequences[self._acks_done]
+            # What una covers needs no ACK of its own, but the last is kept: its timestamp is
+            # what the peer measures the round trip with.
+            if self._acks_done == last or (sequence - arrived.next) & _MASK32 < _HALF:
+                if not self._make_room(_HEADER):
+                    return False
+                header.sequence = sequence
+                header.timestamp = arrived.ack_timestamps[self._acks_done]
+                header.write(self._output, self._output_at)
+                self._output_at += _HEADER
+                self._acks_sent += 1
+            self._acks_done += 1
+        arrived.acks = 0
+        self._acks_done = 0
+        return True
+
+    def _write_window_news(self, now: float) -> bool:
+        header = self._header
+        header.sequence = 0
+        header.timestamp = 0
+        if now >= self._probe_at and self._queue.end > self._cut:
+            if not self._make_room(_HEADER):
+                return False
+            header.command = _WASK
+            header.write(self._output, self._output_at)
+            self._output_at += _HEADER
+            self._probes_sent += 1
+            self._probe_wait *= _PROBE_GROWTH
+            if self._probe_wait > _LAST_PROBE:
+                self._probe_wait = _LAST_PROBE
+            self._probe_at = now + self._probe_wait
+        if self._tell_window:
+            if not self._make_room(_HEADER):
+                return False
+            header.command = _WINS
+            header.write(self._output, self._output_at)
+            self._output_at += _HEADER
+            self._tell_window = False
+        return True
+
+    def _write_resends(self, now: float, milliseconds: int) -> bool:
+        window = self._window
+        while True:
+            sequence = window.overtaken(self._fast_resend)
+            if sequence < 0:
+                break
+            if not self._resend(sequence, 0, now, milliseconds):
+                return False
+            self._resent_fast += 1
+        rto = self._round_trip.timeout / 1000
+        while True:
+            sequence = window.overdue(now, rto)
+            if sequence < 0:
+                break
+            timeouts = window.timeouts(sequence) + 1
+            if timeouts > _MOST_TIMEOUTS:
+                timeouts = _MOST_TIMEOUTS
+            if not self._resend(sequence, timeouts, now, milliseconds):
+                return False
+            self._resent_timeout += 1
+        return True
+
+    def _write_new(self, now: float, milliseconds: int) -> bool:
+        window = self._window
+        limit = self._send_limit()
+        largest = self._mtu - _HEADER
+        fresh = False
+        while window.next - window.first < limit:
+            size = self._queue.end - self._cut
+            if size == 0:
+                break
+            if size > largest:
+                size = largest
+            # That a batch is full is news too: the rest of it follows at once.
+            fresh = True
+            if not self._make_room(_HEADER + size):
+                break
+            sequence = window.add(self._cut, size, now, milliseconds)
+            self._write_push(sequence, self._cut, size, milliseconds)
+            self._cut += size
+        return fresh
+
+    def _write_early(self, now: float, milliseconds: int, fresh: bool) -> None:
+        window = self._window
+        if fresh:
+            # New segments will be acknowledged soon and may make it a fast resend.
+            self._early_at = now + self._interval
+            return
+        while True:
+            sequence = window.overtaken(1)
+            if sequence < 0:
+                break
+            if not self._resend(sequence, 0, now, milliseconds):
+                return
+            self._resent_early += 1
+        self._early_at = _NEVER
+
+    def _resend(self, sequence: int, timeouts: int, now: float, milliseconds: int) -> bool:
+        window = self._window
+        size = window.length(sequence)
+        if not self._make_room(_HEADER + size):
+            return False
+        window.resend(sequence, timeouts, now, milliseconds)
+        self._write_push(sequence, window.position(sequence), size, milliseconds)
+        return True
+
+    def _write_push(self, sequence: int, position: int, size: int, milliseconds: int) -> None:
+        header = self._header
+        header.sequence = sequence & _MASK32
+        header.timestamp = milliseconds
+        header.length = size
+        header.write(self._output, self._output_at)
+        self._queue.copy_out(position, size, self._output, self._output_at + _HEADER)
+        self._output_at += _HEADER + size
+        self._segments_sent += 1
+
+    def _reclaim(self, now: float, in_flight: int) -> None:
+        queue = self._queue
+        large = queue.capacity > _SMALLEST_QUEUE or self._window.capacity > _SMALLEST_WINDOW
+        if not large and not self._arrived.is_large():
+            self._large_at = now
+            return
+        if queue.end - queue.start > _SMALLEST_QUEUE or in_flight > _SMALLEST_WINDOW:
+            self._large_at = now
+        elif now - self._large_at >= _IDLE_SHRINK:
+            self._large_at = now
+            if queue.capacity > _SMALLEST_QUEUE:
+                queue.resize(_SMALLEST_QUEUE)
+            if self._window.capacity > _SMALLEST_WINDOW:
+                self._window.resize(_SMALLEST_WINDOW)
+            self._arrived.shrink()
+
+    # --- Accounts ------------------------------------------------------------------------
+
+    def statistics(self) -> ConversationStatistics:
+        """Give all counters and the state at this moment."""
+        return ConversationStatistics(
+            datagrams_sent=self._datagrams_sent,
+            segments_sent=self._segments_sent,
+            bytes_sent=self._cut,
+            resent_timeout=self._resent_timeout,
+            resent_fast=self._resent_fast,
+            resent_early=self._resent_early,
+            acks_sent=self._acks_sent,
+            acks_dropped=self._arrived.acks_dropped,
+            probes_sent=self._probes_sent,
+            datagrams_received=self._datagrams_received,
+            segments_received=self._segments_received,
+            bytes_received=self._bytes_received,
+            acks_received=self._acks_received,
+            early_received=self._early_received,
+            duplicates=self._duplicates,
+            out_of_window=self._out_of_window,
+            bad_conversation=self._bad_conversation,
+            bad_command=self._bad_command,
+            bad_length=self._bad_length,
+            bad_acknowledgement=self._bad_acknowledgement,
+            unsent_bytes=self._queue.end - self._cut,
+            in_flight=self._window.next - self._window.first,
+            send_limit=self._send_limit(),
+            peer_window=self._peer_window,
+            unread=self._arrived.unread,
+            smoothed_rtt=self._round_trip.smoothed,
+            rtt_variation=self._round_trip.variation,
+            rto=self._round_trip.timeout,
+            buffer_bytes=self._queue.capacity
+            + self._window.capacity * SLOT_BYTES
+            + self._arrived.buffer_bytes(),
+        )
