@@ -180,7 +180,7 @@ class FrameReader:
 
 
 def _same(view: bytearray, first: int, second: int, size: int) -> bool:
-    for index in range(size):
-        if view[first + index] != view[second + index]:
-            return False
-    return True
+    index = 0
+    while index < size and view[first + index] == view[second + index]:
+        index += 1
+    return index == size

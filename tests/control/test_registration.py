@@ -80,7 +80,7 @@ def test_native_features_are_those_of_both() -> None:
     )
     assert isinstance(answer, Answer)
     assert json.loads(answer.frame[8:]) == {"native": {"version": 1, "features": ["ipv6"]}}
-    assert one.native == {"ipv6"}
+    assert one.native == frozenset({"ipv6"})
 
 
 def test_native_is_not_offered_to_who_did_not_ask_or_when_switched_off() -> None:
@@ -92,7 +92,7 @@ def test_native_is_not_offered_to_who_did_not_ask_or_when_switched_off() -> None
     assert answer.frame[8:] == b"{}"
     assert off.native is None
     assert agreed_features(None) is None
-    assert agreed_features(NativeOffer(7, ("ipv6",))) == {"ipv6"}
+    assert agreed_features(NativeOffer(7, ("ipv6",))) == frozenset({"ipv6"})
 
 
 def test_heartbeat_is_answered_empty_with_its_sequence() -> None:
