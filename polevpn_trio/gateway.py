@@ -1,0 +1,438 @@
+"""The gateway: one site's end, joined to the router by one link at a time."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import attrs
+import trio
+
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.control.config import GatewayConfig, ServerUrl
+from polevpn_trio.control.registration import FEATURES, NATIVE_VERSION, agreed_features
+from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused
+from polevpn_trio.frames import codec
+from polevpn_trio.frames.codec import FrameReader, FrameRun
+from polevpn_trio.frames.messages import (
+    AuthAnswer,
+    AuthRequest,
+    NativeOffer,
+    RegisterAnswer,
+    RegisterRequest,
+)
+from polevpn_trio.nursery_tree import Branch, open_root, run_connection
+from polevpn_trio.site import Site, open_site
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Link, LinkStatistics
+from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
+
+log = logging.getLogger(__name__)
+
+OUTGOING_BATCHES = 8
+"""Batches from the TUN device that may wait for the link; more wait in the device's own queue,
+where the kernel tells the senders to slow down."""
+
+HEART_BEAT_SECONDS = 10.0
+"""Interval of heartbeats, as the originals have it."""
+
+REGISTER_SECONDS = 5.0
+"""How long the answer to REGISTER may take. An original router that has a dead connection for
+our address may never answer: only a new connection helps then."""
+
+QUIET_SECONDS = 0.7
+"""Silence on a link in use after which we ask the router for a sign of life."""
+
+PROBE_SECONDS = 0.7
+"""Least time that this sign may take before we look for another way."""
+
+PROBE_ROUND_TRIPS = 4
+"""The same in smoothed round-trip times, for paths that are longer than that."""
+
+DEAD_SECONDS = 25.0
+"""Silence in spite of heartbeats after which the link is given up even if no other is found:
+two beats unanswered, as the originals have it, and half of a third."""
+
+FIRST_RETURN_SECONDS = 5.0
+LONGEST_RETURN_SECONDS = 60.0
+"""Interval of attempts to return to a better server, growing from the first to the longest."""
+
+
+@attrs.frozen
+class Uplink:
+    """A link to the router on which we are logged in.
+
+    ``rank`` is the server's place in the configuration, ``native`` the features agreed on
+    (None towards a classic router), ``waiting`` what arrived behind the answer to our login.
+    """
+
+    link: Link
+    rank: int
+    reader: FrameReader
+    native: frozenset[str] | None
+    waiting: tuple[FrameRun, ...]
+
+
+@attrs.frozen
+class GatewayStatistics:
+    """Counters of the link in use, and packets from the site that found none.
+
+    ``malformed`` packets came from the router; ``not_ipv4`` are IPv6 packets for a router
+    that knows only IPv4.
+    """
+
+    link: LinkStatistics
+    no_link: int
+    not_ipv4: int
+    malformed: int
+
+
+class Gateway:
+    """One site's connection to the router, over whichever link is up."""
+
+    def __init__(self, config: GatewayConfig, site: Site, names: NameBook, root: Branch) -> None:
+        self._config = config
+        self._site = site
+        self._root = root
+        self._dialer = Dialer(
+            config.kcp_options, config.connect_timeout, site.network.keep_reachable, names
+        )
+        self._send, self._receive = trio.open_memory_channel[FrameBatch](OUTGOING_BATCHES)
+        self._connected = False
+        self._no_link = 0
+        self._not_ipv4 = 0
+
+    async def read_tun(self) -> None:
+        """Task "tun reader": packets from the site's hosts wait for the link."""
+        while True:
+            batch = await self._site.device.read_batch(codec.C2S_IPDATA)
+            if self._connected:
+                await self._send.send(batch)
+            else:
+                self._no_link += batch.packets
+
+    async def connect(self) -> None:
+        """Task "connector": keep a link up for ever."""
+        uplink: Uplink | None = None
+        while True:
+            if uplink is None:
+                uplink = await self._reconnect()
+            connection = Connection(self, uplink)
+            self._discard_stale()
+            self._connected = True
+            try:
+                reason = await connection.serve(self._root)
+            finally:
+                self._connected = False
+            uplink = connection.successor
+            if uplink is None:
+                log.warning("link to %s lost: %s", connection.link.peer, reason)
+            else:
+                log.info("moving to %s %s", uplink.link.scheme, uplink.link.peer)
+
+    def _discard_stale(self) -> None:
+        """Forget packets that waited for a link that is gone."""
+        while True:
+            try:
+                self._no_link += self._receive.receive_nowait().packets
+            except trio.WouldBlock:
+                return
+
+    async def _reconnect(self) -> Uplink:
+        """Try the servers in order, again and again, until one takes us."""
+        backoff = Backoff()
+        complaint = ""
+        while True:
+            reasons = []
+            for rank in range(len(self._config.servers)):
+                try:
+                    return await self.log_in(rank)
+                except PoleVpnError as error:
+                    reasons.append(str(error))
+            delay = backoff.next_delay()
+            if (text := "; ".join(reasons)) != complaint:
+                log.warning("%s; trying again until it works", text)
+                complaint = text
+            await trio.sleep(delay)
+
+    async def log_in(self, rank: int) -> Uplink:
+        """Connect to a server and authenticate.
+
+        Raises LinkLost, BadPacket, or Refused.
+        """
+        server = self._config.servers[rank]
+        link: Link = await self._root.nursery.start(
+            self._dialer.serve_link, server, name=f"dial {server.text}"
+        )
+        try:
+            with trio.fail_after(self._config.connect_timeout):
+                return await self._authenticate(link, rank, server)
+        except trio.TooSlowError as error:
+            link.close()
+            raise LinkLost(f"{server.text} does not answer the login") from error
+        except BaseException:
+            link.close()
+            raise
+
+    async def _authenticate(self, link: Link, rank: int, server: ServerUrl) -> Uplink:
+        offer = NativeOffer(NATIVE_VERSION, FEATURES) if self._config.native else None
+        request = AuthRequest(self._config.key, offer)
+        await link.send_batch([codec.build_frame(codec.AUTH, request.to_json())])
+        reader = self._site.reader()
+        runs: list[FrameRun] = []
+        while not runs:
+            runs = reader.receive_data_untrusted(await link.receive())
+        if runs[0].version:
+            raise BadPacket("IP data before the answer to the login")
+        answer = AuthAnswer.from_json_untrusted(bytes(runs[0].data))
+        if answer.error:
+            raise Refused(f"{server.text} refused our login: {answer.error}")
+        native = agreed_features(answer.native) if self._config.native else None
+        log.info(
+            "logged in at %s %s (%s)",
+            link.scheme,
+            link.peer,
+            "classic" if native is None else "native " + " ".join(sorted(native)),
+        )
+        return Uplink(link, rank, reader, native, tuple(runs[1:]))
+
+    def registration(self) -> bytes:
+        """Build the REGISTER frame for our addresses and networks."""
+        site = self._config.site
+        request = RegisterRequest(
+            gateway=site.gateway,
+            key=self._config.key,
+            networks=site.local_networks,
+            gateway6=site.gateway6,
+        )
+        return codec.build_frame(codec.REGISTER, request.to_json())
+
+    async def next_batches(self) -> list[FrameBatch]:
+        """Wait for packets from the site; take all that wait, up to one send's worth."""
+        batches = [await self._receive.receive()]
+        size = len(batches[0].data)
+        while size < SEND_BATCH_BYTES:
+            try:
+                batches.append(self._receive.receive_nowait())
+            except trio.WouldBlock:
+                break
+            size += len(batches[-1].data)
+        return batches
+
+    def only_ipv4(self, batches: list[FrameBatch]) -> list[FrameBatch]:
+        """Leave out IPv6 packets, which an original router would misread."""
+        kept = []
+        reader = FrameReader(codec.C2S_IPDATA, codec.C2S_IPDATA)
+        for batch in batches:
+            for run in reader.receive_data_untrusted(batch.data):
+                if run.version == 4:
+                    kept.append(FrameBatch(run.data, run.packets))
+                else:
+                    self._not_ipv4 += run.packets
+        return kept
+
+    async def deliver(self, run: FrameRun) -> None:
+        """Pass packets from the router on to the site."""
+        await self._site.deliver(run)
+
+    @property
+    def servers(self) -> int:
+        """Number of servers configured."""
+        return len(self._config.servers)
+
+    def statistics(self, uplink: Uplink) -> GatewayStatistics:
+        """Return the counters of a connection over ``uplink``."""
+        return GatewayStatistics(
+            link=uplink.link.statistics(),
+            no_link=self._no_link,
+            not_ipv4=self._not_ipv4,
+            malformed=uplink.reader.malformed,
+        )
+
+
+class Connection:
+    """The nursery of one link in use, from REGISTER until it is lost or replaced.
+
+    ``successor`` is the link to go on with, when a better one was found.
+    """
+
+    def __init__(self, gateway: Gateway, uplink: Uplink) -> None:
+        self._gateway = gateway
+        self._uplink = uplink
+        self.link = uplink.link
+        self.successor: Uplink | None = None
+        self._registered = trio.Event()
+        self._used = trio.current_time()
+        self._stirred = trio.Event()
+        self._suspected = trio.Event()
+
+    async def serve(self, parent: Branch) -> Exception:
+        """Run the connection until it ends; return why it did."""
+        tasks = {
+            "receiver": self._receive,
+            "sender": self._send,
+            "keepalive": self._keep_alive,
+            "other path": self._find_other_path,
+        }
+        if self._uplink.rank > 0:
+            tasks["better path"] = self._find_better_path
+        return await run_connection(
+            parent, self.link, tasks, partial(self._gateway.statistics, self._uplink)
+        )
+
+    async def _receive(self) -> None:
+        """Task "receiver": packets go to the site, answers to whoever waits for them."""
+        await self.link.send_batch([self._gateway.registration()])
+        runs = list(self._uplink.waiting)
+        while True:
+            for run in runs:
+                if run.version:
+                    await self._gateway.deliver(run)
+                else:
+                    self._take_control_untrusted(run)
+            runs = self._uplink.reader.receive_data_untrusted(await self.link.receive())
+            if runs and runs[0].version:
+                self._stir()
+
+    def _take_control_untrusted(self, run: FrameRun) -> None:
+        if run.command == codec.REGISTER:
+            answer = RegisterAnswer.from_json_untrusted(bytes(run.data))
+            if answer.error:
+                raise Refused(f"the router refused our registration: {answer.error}")
+            if not self._registered.is_set():
+                log.info("registered at %s %s", self.link.scheme, self.link.peer)
+            self._registered.set()
+        elif run.command == codec.CLIENT_CLOSED:
+            raise LinkLost("the router asked us to reconnect")
+
+    async def _send(self) -> None:
+        """Task "sender": packets of the site go onto the link."""
+        await self._registered.wait()
+        while True:
+            batches = await self._gateway.next_batches()
+            if self._uplink.native is None or "ipv6" not in self._uplink.native:
+                batches = self._gateway.only_ipv4(batches)
+            if batches:
+                await self.link.send_batch([batch.data for batch in batches])
+                self._stir()
+
+    def _stir(self) -> None:
+        """Note that the link is in use, so that its silence means something."""
+        self._used = trio.current_time()
+        self._stirred.set()
+
+    async def _keep_alive(self) -> None:
+        """Task "keepalive": heartbeats, and suspicion of a link that has fallen silent.
+
+        An idle link is asked every ten seconds only. One in use must give a sign of life
+        soon: a router that was killed takes no leave, and UDP says nothing either.
+        """
+        with trio.move_on_after(REGISTER_SECONDS):
+            await self._registered.wait()
+        if not self._registered.is_set():
+            raise LinkLost(f"no answer to REGISTER within {REGISTER_SECONDS:g} s")
+        next_beat = trio.current_time()
+        asked = -1.0
+        while True:
+            now = trio.current_time()
+            if now - self.link.heard > DEAD_SECONDS:
+                raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s")
+            unanswered = asked > self.link.heard
+            quiet_at = max(self.link.heard, asked if unanswered else 0.0) + QUIET_SECONDS
+            if now >= next_beat or (self._used > asked and now >= quiet_at and not unanswered):
+                await self.link.send_batch([codec.build_frame(codec.HEART_BEAT)])
+                next_beat = now + HEART_BEAT_SECONDS
+                if not unanswered:
+                    asked = now
+                continue
+            if unanswered and now - asked > self._patience():
+                self._suspected.set()
+            deadline = next_beat
+            if unanswered:
+                deadline = min(deadline, max(asked + self._patience(), now + QUIET_SECONDS))
+            elif self._used > asked:
+                deadline = min(deadline, quiet_at)
+            self._stirred = trio.Event()
+            with trio.move_on_at(deadline):
+                await self._stirred.wait()
+                # Under load every packet would stir; a short sleep bounds what that costs.
+                await trio.sleep(QUIET_SECONDS / 4)
+
+    def _patience(self) -> float:
+        """Seconds that the router may take to answer a heartbeat."""
+        rtt = self.link.statistics().smoothed_rtt or 0.0
+        return max(PROBE_SECONDS, PROBE_ROUND_TRIPS * rtt)
+
+    async def _find_other_path(self) -> None:
+        """Task "other path": while the link is silent, try to reach a router anew.
+
+        The link stays in use meanwhile, and wins if it speaks first.
+        """
+        while True:
+            await self._suspected.wait()
+            suspected_at = trio.current_time()
+            backoff = Backoff()
+            log.info("%s %s has fallen silent, trying anew", self.link.scheme, self.link.peer)
+            while self.link.heard < suspected_at:
+                for rank in range(self._gateway.servers):
+                    if await self._succeed(rank, unless_heard_since=suspected_at):
+                        return
+                await trio.sleep(backoff.next_delay())
+            self._suspected = trio.Event()
+
+    async def _find_better_path(self) -> None:
+        """Task "better path": on a fallback, try to return to a server before it."""
+        interval = FIRST_RETURN_SECONDS
+        while True:
+            await trio.sleep(interval)
+            interval = min(interval * 2, LONGEST_RETURN_SECONDS)
+            for rank in range(self._uplink.rank):
+                if await self._succeed(rank):
+                    return
+
+    async def _succeed(self, rank: int, unless_heard_since: float | None = None) -> bool:
+        """Log in at a server and make that link the successor of this one, if it works."""
+        try:
+            uplink = await self._gateway.log_in(rank)
+        except PoleVpnError as error:
+            log.debug("no better: %s", error)
+            return False
+        if unless_heard_since is not None and self.link.heard >= unless_heard_since:
+            uplink.link.close()
+            return False
+        if self.successor is not None:
+            uplink.link.close()
+        else:
+            self.successor = uplink
+        return True
+
+
+async def run(config: GatewayConfig) -> None:
+    """Be a gateway until cancelled.
+
+    Raises HostError when this machine lacks something or does not let us.
+    """
+    names = NameBook()
+    if any(network.prefixlen == 0 for network in config.site.route_networks):
+        # Once everything goes through the tunnel, so does the name server.
+        await _look_servers_up(config, names)
+    async with open_site(config.site) as site, open_root("gateway") as root:
+        gateway = Gateway(config, site, names, root)
+        root.start_soon("tun reader", gateway.read_tun)
+        root.start_soon("tun writer", site.write, site.statistics)
+        root.start_soon("connector", gateway.connect)
+
+
+async def _look_servers_up(config: GatewayConfig, names: NameBook) -> None:
+    """Wait until the address of one server at least is known."""
+    backoff = Backoff()
+    while True:
+        reasons = []
+        for server in config.servers:
+            try:
+                await names.look_up(server, config.connect_timeout)
+            except LinkLost as error:
+                reasons.append(str(error))
+        if len(reasons) < len(config.servers):
+            return
+        log.warning("%s; trying again", "; ".join(reasons))
+        await trio.sleep(backoff.next_delay())

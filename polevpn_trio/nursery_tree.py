@@ -1,0 +1,175 @@
+"""The tree of nurseries that both programs live in.
+
+::
+
+    router                                    gateway
+    +- udp:443   DTLS listener                +- tun reader    TUN -> queue of the link
+    +- tcp:443   TLS listener, wss too        +- tun writer    queue -> TUN
+    +- site      when the router has one      +- connector     dial, reconnect, fall back
+    |  +- tun reader                             +- kcp 192.0.2.1:443
+    |  +- tun writer                                +- transport
+    +- kcp 198.51.100.7:50412                       +- receiver
+    |  +- transport  timers, retransmission         +- sender
+    |  +- receiver   link -> routes                 +- keepalive
+    |  +- sender     queue -> link                  +- better path   (when on a fallback)
+    |  +- keepalive  login and idle limits
+    +- tls 203.0.113.9:51007 ...
+
+Every connection is a nursery of its own: whatever fails in there ends that connection and
+nothing else. Tasks hand each other batches of packets through bounded memory channels.
+Shutdown is nesting: cancelling a nursery ends what is below it first, and the context managers
+around it (TUN device, routes, sockets) are left after that.
+
+A `Branch` is a nursery that knows its place in the tree, so that the tree can be shown while
+it lives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+import attrs
+import trio
+
+from polevpn_trio.errors import LinkLost, PoleVpnError
+from polevpn_trio.transport.base import Link
+
+log = logging.getLogger(__name__)
+
+Statistics = Callable[[], object]
+
+
+@attrs.frozen
+class NodeSnapshot:
+    """A nursery or task as it is now: ``age`` in seconds, ``statistics`` its counters."""
+
+    name: str
+    age: float
+    statistics: object
+    children: tuple[NodeSnapshot, ...]
+
+    def render(self, indent: int = 0) -> str:
+        """Draw this node and what is below it, a line each."""
+        lines = [f"{'   ' * indent}{self.name}  {self.age:.0f} s"]
+        lines += [child.render(indent + 1) for child in self.children]
+        return "\n".join(lines)
+
+
+@attrs.define(eq=False)
+class _Node:
+    name: str
+    started: float = attrs.field(factory=trio.current_time)
+    statistics: Statistics | None = None
+    children: list[_Node] = attrs.field(factory=list)
+
+    def snapshot(self, now: float) -> NodeSnapshot:
+        return NodeSnapshot(
+            self.name,
+            now - self.started,
+            self.statistics() if self.statistics is not None else None,
+            tuple(child.snapshot(now) for child in self.children),
+        )
+
+
+class Branch:
+    """A nursery with a name, and named tasks and nurseries below it."""
+
+    def __init__(self, node: _Node, nursery: trio.Nursery) -> None:
+        self._node = node
+        self.nursery = nursery
+
+    def start_soon(
+        self, name: str, task: Callable[[], Awaitable[object]], statistics: Statistics | None = None
+    ) -> None:
+        """Run a task in this nursery under ``name``."""
+        self.nursery.start_soon(self._run, name, task, statistics, name=name)
+
+    async def _run(
+        self, name: str, task: Callable[[], Awaitable[object]], statistics: Statistics | None
+    ) -> None:
+        with self._grown(name, statistics):
+            await task()
+
+    def _grown(self, name: str, statistics: Statistics | None = None) -> _Grown:
+        return _Grown(self._node, _Node(name, statistics=statistics))
+
+    @asynccontextmanager
+    async def branch(
+        self, name: str, statistics: Statistics | None = None
+    ) -> AsyncIterator[Branch]:
+        """Open a nursery below this one, in the calling task."""
+        with self._grown(name, statistics) as node:
+            async with trio.open_nursery() as nursery:
+                yield Branch(node, nursery)
+
+    def snapshot(self) -> NodeSnapshot:
+        """Return the live tree from here down."""
+        return self._node.snapshot(trio.current_time())
+
+
+class _Grown:
+    """Keeps a node in the tree while its body runs."""
+
+    def __init__(self, parent: _Node, node: _Node) -> None:
+        self._parent = parent
+        self._node = node
+
+    def __enter__(self) -> _Node:
+        self._parent.children.append(self._node)
+        return self._node
+
+    def __exit__(self, *_: object) -> None:
+        self._parent.children.remove(self._node)
+
+
+@asynccontextmanager
+async def open_root(name: str) -> AsyncIterator[Branch]:
+    """Open the nursery at the root of a program's tree."""
+    async with trio.open_nursery() as nursery:
+        yield Branch(_Node(name), nursery)
+
+
+async def run_connection(
+    parent: Branch,
+    link: Link,
+    tasks: Mapping[str, Callable[[], Awaitable[None]]],
+    statistics: Statistics,
+) -> Exception:
+    """Be the nursery of one connection until it ends; return why it ended.
+
+    ``tasks`` are those of the connection, by name. The first that ends, by an error
+    or not, ends the others. The link is closed when this returns. This is the one place where
+    a connection's errors are caught: a fault of ours in there is logged and ends that
+    connection, never the program.
+    """
+    reason: Exception = LinkLost("the connection was ended")
+    try:
+        async with parent.branch(f"{link.scheme} {link.peer}", statistics) as branch:
+
+            async def first_to_end(task: Callable[[], Awaitable[None]]) -> None:
+                await task()
+                branch.nursery.cancel_scope.cancel()
+
+            for name, task in tasks.items():
+                branch.start_soon(name, partial(first_to_end, task))
+    except* PoleVpnError as group:
+        reason = _first(group)
+    except* Exception as group:
+        fault = _first(group)
+        log.error("%s %s: internal error: %r", link.scheme, link.peer, fault)
+        log.debug("details of the internal error", exc_info=fault)
+        reason = LinkLost("internal error")
+    finally:
+        link.close()
+    return reason
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first exception of a group, however deep it lies."""
+    error: Exception | BaseExceptionGroup[Exception] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

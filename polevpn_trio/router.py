@@ -1,0 +1,356 @@
+"""The router: accepts gateways and carries packets between them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+import attrs
+import trio
+
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
+from polevpn_trio.control.registration import Answer, End, Register, RouterSession
+from polevpn_trio.errors import BadPacket, HostError, LinkLost, PoleVpnError, Refused
+from polevpn_trio.forwarding.forwarder import Address, Forwarder
+from polevpn_trio.forwarding.prefix_table import Network
+from polevpn_trio.frames.codec import (
+    C2S_IPDATA,
+    GROUP_BY_DESTINATION,
+    S2C_IPDATA,
+    FrameReader,
+)
+from polevpn_trio.nursery_tree import Branch, open_root, run_connection
+from polevpn_trio.site import Site, open_site
+from polevpn_trio.transport import dtls, tls
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Link, LinkStatistics
+from polevpn_trio.transport.kcp import KcpLink, format_address
+from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
+from polevpn_trio.transport.udp import UdpSocket
+from polevpn_trio.transport.websocket import accept_websocket
+
+log = logging.getLogger(__name__)
+
+MAX_HALF_OPEN = 512
+"""Connections per listener that are not logged in yet: some hundred sites may come back at
+the same moment, and each costs memory and a handshake."""
+
+LISTEN_BACKLOG = 1024
+
+REFUSAL_SECONDS = 2.0
+"""How long the answer to a wrong key may take to reach the peer before the link is closed."""
+
+WEBSOCKET_START = b"GET "
+"""How a WebSocket begins. Read as a frame this would be one of 18,245 bytes with the command
+21,536, and never an AUTH: the two cannot be confused."""
+
+
+@attrs.frozen
+class ConnectionStatistics:
+    """Counters of one gateway's connection; ``malformed`` packets came from it."""
+
+    link: LinkStatistics
+    outgoing: OutgoingStatistics
+    malformed: int
+
+
+class Router:
+    """What the connections of one router share."""
+
+    def __init__(self, config: RouterConfig, root: Branch) -> None:
+        self.config = config
+        self.root = root
+        self.forwarder = Forwarder()
+        self.half_open = trio.CapacityLimiter(MAX_HALF_OPEN)
+
+    def displace(self, newcomer: GatewayConnection, gateways: Sequence[Address]) -> None:
+        """End other connections that hold these gateway addresses: they are stale."""
+        for address in gateways:
+            owner = self.forwarder.gateway_owner(address)
+            if isinstance(owner, GatewayConnection) and owner is not newcomer:
+                log.info("%s: %s connected anew from %s", owner.name, address, newcomer.name)
+                owner.close(f"{address} connected anew")
+
+
+class GatewayConnection:
+    """One gateway's connection to the router: a peer that packets can be forwarded to."""
+
+    def __init__(self, router: Router, link: Link) -> None:
+        self._router = router
+        self._link = link
+        self._session = RouterSession(router.config.key, offer_native=router.config.native)
+        self._reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
+        self._outgoing = OutgoingQueue(router.config.queue_bytes)
+        self._idle = trio.CancelScope()
+        self._authenticated = trio.Event()
+        self._closed_because: str | None = None
+        self.name = f"{link.scheme} {link.peer}"
+
+    @property
+    def takes_ipv6(self) -> bool:
+        """Whether this gateway understands IPv6 packets."""
+        return self._session.native is not None and "ipv6" in self._session.native
+
+    def enqueue_nowait(self, batch: FrameBatch) -> bool:
+        """Queue packets for this gateway."""
+        return self._outgoing.put_nowait(batch)
+
+    def close(self, reason: str) -> None:
+        """End the connection: close_notify leaves at once, its tasks end by themselves."""
+        self._closed_because = reason
+        self._router.forwarder.unregister(self)
+        self._link.close()
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return the counters."""
+        return ConnectionStatistics(
+            link=self._link.statistics(),
+            outgoing=self._outgoing.statistics(),
+            malformed=self._reader.malformed,
+        )
+
+    async def serve(self) -> None:
+        """Run the connection's nursery until it ends."""
+        tasks = {
+            "transport": self._link.run,
+            "receiver": self._receive,
+            "sender": self._send,
+            "keepalive": self._keep_alive,
+        }
+        try:
+            reason = await run_connection(self._router.root, self._link, tasks, self.statistics)
+        finally:
+            self._router.forwarder.unregister(self)
+        level = logging.WARNING if isinstance(reason, BadPacket | Refused) else logging.INFO
+        log.log(level, "%s: ended: %s", self.name, self._closed_because or reason)
+
+    async def _receive(self) -> None:
+        """Task "receiver": control frames are answered, packets go to their routes."""
+        while True:
+            data = await self._link.receive()
+            self._idle.deadline = self._link.heard + self._router.config.idle_timeout
+            packets = []
+            for run in self._reader.receive_data_untrusted(data):
+                if run.version and self._session.accepts_data:
+                    packets.append(run)
+                elif run.version:
+                    raise BadPacket("IP data before login")
+                else:
+                    # What came before a control frame must not be overtaken by what that does.
+                    self._router.forwarder.route_batch(packets, self)
+                    packets = []
+                    await self._control_untrusted(run.command, run.sequence, bytes(run.data))
+            self._router.forwarder.route_batch(packets, self)
+
+    async def _control_untrusted(self, command: int, sequence: int, payload: bytes) -> None:
+        logged_in = self._session.accepts_data
+        for action in self._session.receive_control_untrusted(command, sequence, payload):
+            match action:
+                case Answer(frame):
+                    await self._link.send_batch([frame])
+                case Register(request, answer):
+                    gateways: list[Address] = [
+                        address for address in (request.gateway, request.gateway6) if address
+                    ]
+                    self._router.displace(self, gateways)
+                    # The answer first: data on a device that is not up yet ends a Go gateway.
+                    await self._link.send_batch([answer.frame])
+                    self._router.forwarder.register(self, gateways, request.networks)
+                    log.info(
+                        "%s: registered %s for %s",
+                        self.name,
+                        ", ".join(map(str, gateways)) or "no gateway",
+                        ", ".join(map(str, request.networks)) or "no network",
+                    )
+                    if request.unusable:
+                        log.warning(
+                            "%s: %d unusable addresses in its registration were ignored",
+                            self.name,
+                            request.unusable,
+                        )
+                case End(reason):
+                    with trio.move_on_after(REFUSAL_SECONDS):
+                        await self._link.drain()
+                    raise Refused(reason)
+        if self._session.accepts_data and not logged_in:
+            self._authenticated.set()
+            features = self._session.native
+            dialect = "classic" if features is None else "native " + " ".join(sorted(features))
+            log.info("%s: logged in (%s)", self.name, dialect)
+
+    async def _send(self) -> None:
+        """Task "sender": what is queued for this gateway goes onto its link."""
+        while True:
+            batches = await self._outgoing.get_batches(SEND_BATCH_BYTES)
+            await self._link.send_batch([batch.data for batch in batches])
+
+    async def _keep_alive(self) -> None:
+        """Task "keepalive": ends a connection that does not log in, or falls silent."""
+        config = self._router.config
+        with trio.move_on_after(config.auth_timeout):
+            await self._authenticated.wait()
+        if not self._authenticated.is_set():
+            raise LinkLost(f"no login within {config.auth_timeout:g} s")
+        with trio.CancelScope() as self._idle:
+            self._idle.deadline = self._link.heard + config.idle_timeout
+            await trio.sleep_forever()
+        raise LinkLost(f"nothing heard for {config.idle_timeout:g} s")
+
+
+class SitePeer:
+    """The router's own site, as a peer that packets can be forwarded to."""
+
+    takes_ipv6 = True
+
+    def __init__(self, router: Router, site: Site) -> None:
+        self._router = router
+        self._site = site
+
+    def enqueue_nowait(self, batch: FrameBatch) -> bool:
+        """Queue packets for the site's device."""
+        return self._site.deliver_nowait(batch)
+
+    async def read(self) -> None:
+        """Task "tun reader": packets of the site's hosts go to their routes."""
+        reader = FrameReader(S2C_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
+        while True:
+            batch = await self._site.device.read_batch(S2C_IPDATA)
+            self._router.forwarder.route_batch(reader.receive_data_untrusted(batch.data), self)
+
+
+async def run(config: RouterConfig) -> None:
+    """Be a router until cancelled.
+
+    Raises HostError when a port or the TUN device cannot be had.
+    """
+    async with AsyncExitStack() as stack, open_root("router") as root:
+        router = Router(config, root)
+        if config.site is not None:
+            site = await stack.enter_async_context(open_site(config.site))
+            _join_site(router, config.site, site)
+        if config.kcp is not None:
+            await root.nursery.start(partial(_listen_udp, router, config.kcp))
+        if config.tls is not None:
+            await root.nursery.start(partial(_listen_tcp, router, config.tls))
+        log.info("ready")
+
+
+def _join_site(router: Router, config: SiteConfig, site: Site) -> None:
+    peer = SitePeer(router, site)
+    gateways: list[Address] = [a for a in (config.gateway, config.gateway6) if a is not None]
+    networks: tuple[Network, ...] = config.local_networks
+    router.forwarder.register(peer, gateways, networks)
+    router.root.start_soon("tun reader", peer.read)
+    router.root.start_soon("tun writer", site.write, site.statistics)
+
+
+async def _listen_udp(
+    router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Accept gateways by KCP over DTLS."""
+    context = dtls.server_context(config.cert_file, config.key_file)
+    try:
+        udp = UdpSocket.bind(config.host, config.port)
+    except OSError as error:
+        raise HostError(_cannot_listen("udp", config, error)) from error
+    endpoint = dtls.DtlsEndpoint(udp)
+
+    async def handle(session: dtls.DtlsSession) -> None:
+        await GatewayConnection(router, KcpLink(session, router.config.kcp_options)).serve()
+
+    try:
+        async with router.root.branch(f"udp:{config.port}", endpoint.statistics) as branch:
+            await branch.nursery.start(endpoint.run)
+            await branch.nursery.start(
+                partial(
+                    endpoint.serve,
+                    context,
+                    handle,
+                    handshake_timeout=router.config.auth_timeout,
+                    max_half_open=MAX_HALF_OPEN,
+                )
+            )
+            log.info("listening on %s (kcp)", format_address(udp.getsockname()))
+            task_status.started()
+    finally:
+        endpoint.close()
+
+
+async def _listen_tcp(
+    router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Accept gateways by TLS and WebSocket."""
+    context = tls.server_context(config.cert_file, config.key_file)
+    try:
+        listeners = await trio.open_tcp_listeners(
+            config.port, host=config.host or None, backlog=LISTEN_BACKLOG
+        )
+    except OSError as error:
+        raise HostError(_cannot_listen("tcp", config, error)) from error
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await _serve_tcp(router, context, stream)
+
+    async with router.root.branch(f"tcp:{config.port}") as branch:
+        for listener in listeners:
+            log.info("listening on %s (tls, wss)", format_address(listener.socket.getsockname()))
+        task_status.started()
+        await trio.serve_listeners(handle, listeners, handler_nursery=branch.nursery)
+
+
+def _cannot_listen(protocol: str, config: ListenerConfig, error: OSError) -> str:
+    where = f"{protocol} {config.host or '*'}:{config.port}"
+    return f"cannot listen on {where}: {(error.strerror or str(error)).lower()}"
+
+
+async def _serve_tcp(router: Router, context: ssl.SSLContext, accepted: trio.SocketStream) -> None:
+    """Secure one accepted connection, see what it speaks, and serve it.
+
+    All of it in the connection's own task and under one deadline: a client that says nothing
+    holds up nobody else.
+    """
+    try:
+        peer = format_address(accepted.socket.getpeername())
+        router.half_open.acquire_on_behalf_of_nowait(accepted)
+    except (OSError, trio.WouldBlock):
+        accepted.socket.close()
+        return
+    plain = socket.socket(fileno=accepted.socket.detach())
+    stream: tls.TlsStream | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                with trio.fail_after(router.config.auth_timeout):
+                    stream = await tls.TlsStream.handshake(plain, context)
+                    link = await _recognise(stream, peer, nursery)
+            finally:
+                router.half_open.release_on_behalf_of(accepted)
+            await GatewayConnection(router, link).serve()
+            nursery.cancel_scope.cancel()
+    except* (PoleVpnError, trio.BrokenResourceError) as group:
+        log.debug("%s: refused: %s", peer, group.exceptions[0])
+    except* trio.TooSlowError:
+        log.debug("%s: no login within %g s", peer, router.config.auth_timeout)
+    finally:
+        if stream is not None:
+            stream.close()
+        else:
+            plain.close()
+
+
+async def _recognise(stream: tls.TlsStream, peer: str, nursery: trio.Nursery) -> Link:
+    """Tell by the first bytes whether a client speaks frames or WebSocket."""
+    start = b""
+    while len(start) < len(WEBSOCKET_START):
+        received = await stream.receive_some()
+        if not received:
+            raise LinkLost("closed before it said anything")
+        start += received
+    stream.push_back(start)
+    if start.startswith(WEBSOCKET_START):
+        return await accept_websocket(stream, peer, nursery)
+    return tls.TlsLink(stream, peer)

@@ -1,0 +1,143 @@
+"""A site's own end of the tunnel: its TUN device, and the host's addresses and routes for it.
+
+The gateway has one; so has a router that joins a network itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Interface, IPv6Interface
+
+import attrs
+import trio
+
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.control.config import SiteConfig
+from polevpn_trio.forwarding.prefix_table import PrefixTable
+from polevpn_trio.frames.codec import (
+    GROUP_ALL,
+    GROUP_BY_SOURCE,
+    S2C_IPDATA,
+    FrameReader,
+    FrameRun,
+)
+from polevpn_trio.tun.device import TunDevice
+from polevpn_trio.tun.host_network import HostNetwork, HostSettings, applied
+
+log = logging.getLogger(__name__)
+
+WRITER_BATCHES = 64
+"""Batches (of at most about 128 KiB) that may wait for the TUN device."""
+
+
+@attrs.frozen
+class SiteStatistics:
+    """Packets for the site that did not reach its device, by reason, and the device's own."""
+
+    not_in_acls: int
+    writer_full: int
+    device: object
+
+
+class SourceList:
+    """The ``acls`` of a gateway: which source addresses may reach the site."""
+
+    def __init__(self, site: SiteConfig) -> None:
+        self._table: PrefixTable[bool] | None = None
+        if site.acls:
+            self._table = PrefixTable()
+            for network in site.acls:
+                self._table.set(network, True)
+
+    @property
+    def restricts(self) -> bool:
+        """Whether there is a list at all; without one every source may pass."""
+        return self._table is not None
+
+    def allows(self, source: bytes) -> bool:
+        """Whether packets from this address (4 or 16 bytes) may pass."""
+        return self._table is None or self._table.lookup(source) is not None
+
+
+class Site:
+    """The TUN device of one site, with the task that writes to it.
+
+    Made by `open_site`.
+    """
+
+    def __init__(self, config: SiteConfig, device: TunDevice, network: HostNetwork) -> None:
+        self.device = device
+        self.network = network
+        self._sources = SourceList(config)
+        self._send, self._receive = trio.open_memory_channel[FrameBatch](WRITER_BATCHES)
+        self._not_in_acls = 0
+        self._writer_full = 0
+
+    def reader(self) -> FrameReader:
+        """Make the reader for a link's stream whose packets are for this site."""
+        group = GROUP_BY_SOURCE if self._sources.restricts else GROUP_ALL
+        return FrameReader(S2C_IPDATA, S2C_IPDATA, group)
+
+    async def deliver(self, run: FrameRun) -> None:
+        """Pass packets from the link to the device, if their source may send to this site."""
+        if self._sources.allows(run.address):
+            await self._send.send(FrameBatch(run.data, run.packets))
+        else:
+            self._not_in_acls += run.packets
+
+    def deliver_nowait(self, batch: FrameBatch) -> bool:
+        """Pass packets on without waiting; False (and counted) when the writer is full."""
+        try:
+            self._send.send_nowait(batch)
+        except trio.WouldBlock:
+            self._writer_full += batch.packets
+            return False
+        return True
+
+    async def write(self) -> None:
+        """Write to the device what was delivered. The task "tun writer"; runs for ever."""
+        async for batch in self._receive:
+            await self.device.write_batch(batch.data)
+
+    def statistics(self) -> SiteStatistics:
+        """Return the counters."""
+        return SiteStatistics(
+            not_in_acls=self._not_in_acls,
+            writer_full=self._writer_full,
+            device=self.device.statistics(),
+        )
+
+
+@asynccontextmanager
+async def open_site(config: SiteConfig) -> AsyncIterator[Site]:
+    """Create the TUN device with its addresses and routes; all of it is undone at the end.
+
+    Raises HostError when this machine does not let us.
+    """
+    device = TunDevice.open(config.interface, config.mtu, mss_clamp=config.mss_clamp)
+    try:
+        addresses: list[IPv4Interface | IPv6Interface] = []
+        if config.gateway is not None:
+            addresses.append(IPv4Interface((config.gateway, 32)))
+        if config.gateway6 is not None:
+            addresses.append(IPv6Interface((config.gateway6, 128)))
+        settings = HostSettings(
+            interface=device.name,
+            mtu=config.mtu,
+            addresses=tuple(addresses),
+            routes=config.route_networks,
+            forward=config.forward,
+            masquerade=config.masquerade,
+        )
+        async with applied(settings) as network:
+            log.info(
+                "%s is up: %s, routes %s",
+                device.name,
+                ", ".join(map(str, addresses)),
+                ", ".join(map(str, config.route_networks)) or "none",
+            )
+            yield Site(config, device, network)
+    finally:
+        device.close()

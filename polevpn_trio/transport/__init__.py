@@ -1,0 +1,1 @@
+"""The ways to reach a peer: KCP over DTLS, TLS, and WebSocket."""

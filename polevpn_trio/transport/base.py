@@ -1,0 +1,89 @@
+"""What every way to reach a peer offers: a reliable stream of frames, both ways."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+Buffer = bytes | bytearray | memoryview
+
+SEND_BATCH_BYTES = 65_536
+"""What a sender takes from its queue at a time: about the largest amount that one system call
+moves (a UDP_SEGMENT send, four TLS records), so that taking more only adds latency."""
+
+
+@attrs.frozen
+class LinkStatistics:
+    """Counters of one link, as far as all transports have them.
+
+    ``smoothed_rtt`` is in seconds, None where the transport does not measure it. ``detail``
+    holds what only this transport knows (retransmissions, records opened, ...).
+    """
+
+    transport: str
+    peer: str
+    bytes_sent: int
+    bytes_received: int
+    smoothed_rtt: float | None = None
+    detail: tuple[object, ...] = ()
+
+
+class Link(ABC):
+    """One connection to a peer, carrying frames in order and complete.
+
+    One task may receive while others send, and must: acknowledgements are heard by receiving, so
+    nothing that was sent makes progress without. Everything but `close` raises
+    `~polevpn_trio.errors.LinkLost` once the link is gone, whoever ended it.
+    """
+
+    scheme: str
+    """``kcp``, ``tls`` or ``wss``."""
+    peer: str
+    """Address of the other end, for people."""
+
+    heard: float
+    """When the peer last gave an authentic sign of life, in Trio's time."""
+
+    def __init__(self) -> None:
+        self._closed = trio.Event()
+        self.heard = trio.current_time()
+
+    @abstractmethod
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Do what must be done beside sending and receiving, such as timers.
+
+        Runs in the connection's nursery until the link is closed, or cancelled.
+        """
+
+    @abstractmethod
+    async def send_batch(self, buffers: Sequence[Buffer]) -> None:
+        """Send whole frames; wait while the link has as much under way as it may.
+
+        The buffers must not change afterwards.
+        """
+
+    @abstractmethod
+    async def receive(self) -> Buffer:
+        """Wait for the next piece of the peer's stream; never empty."""
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Wait until all that was sent has reached the peer, as far as we can know it.
+
+        For the receiving task, before a close: what the peer says meanwhile is lost.
+        """
+
+    @abstractmethod
+    def statistics(self) -> LinkStatistics:
+        """Return the counters."""
+
+    def close(self) -> None:
+        """Say goodbye to the peer and end the link; harmless when it is ended already."""
+        self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until this side has closed the link."""
+        await self._closed.wait()

@@ -1,0 +1,203 @@
+"""Reach a router: look its name up, connect, secure the connection.
+
+The result is a `Link` over which nothing has been said yet. Each attempt uses a new socket
+and so a new source port: the originals ignore a client that comes back on its old one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import attrs
+import trio
+
+from polevpn_trio.control.config import KcpOptions, ServerUrl
+from polevpn_trio.errors import LinkLost
+from polevpn_trio.transport import dtls, tls
+from polevpn_trio.transport.base import Link
+from polevpn_trio.transport.kcp import KcpLink, format_address
+from polevpn_trio.transport.udp import UdpSocket
+from polevpn_trio.transport.websocket import open_websocket
+
+log = logging.getLogger(__name__)
+
+Address = IPv4Address | IPv6Address
+Resolved = tuple[int, tuple[str, int]]
+"""Address family, and host and port."""
+
+FIRST_BACKOFF = 0.25
+"""Seconds before the second attempt (half to all of it, at random)."""
+BACKOFF_FACTOR = 1.6
+OUTAGE_SHARE = 0.05
+"""The wait stays within this share of the outage so far, but may always grow to
+SHORTEST_LIMIT: a router that was restarted has its sites back within two seconds."""
+SHORTEST_LIMIT = 1.5
+LONGEST_BACKOFF = 30.0
+"""Seconds between attempts in the end."""
+
+
+@attrs.define
+class Backoff:
+    """How long to wait between attempts: growing exponentially, and jittered.
+
+    The jitter keeps a thousand gateways whose router was restarted from coming back in one
+    instant. The longest wait grows with the outage: who was cut off for a minute is back
+    within seconds, and after an hour the attempts have become rare.
+    """
+
+    random: random.Random = attrs.field(factory=random.Random)
+    _next: float = FIRST_BACKOFF
+    _outage: float = 0.0
+
+    def next_delay(self) -> float:
+        """Return the seconds to wait before the next attempt."""
+        delay = self._next * self.random.uniform(0.5, 1.0)
+        self._outage += delay
+        longest = max(self._outage * OUTAGE_SHARE, SHORTEST_LIMIT)
+        self._next = min(self._next * BACKOFF_FACTOR, longest, LONGEST_BACKOFF)
+        return delay
+
+
+class NameBook:
+    """Looks up the addresses of servers, and remembers them for when that fails.
+
+    Names are looked up for every attempt, since addresses change. But where all traffic goes
+    through the tunnel, the name server may be reachable through nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[ServerUrl, list[Resolved]] = {}
+
+    async def look_up(self, server: ServerUrl, seconds: float) -> list[Resolved]:
+        """Return the socket addresses of a server, the last known ones if need be.
+
+        Raises LinkLost when it has none after ``seconds``.
+        """
+        try:
+            with trio.fail_after(seconds):
+                found = await trio.socket.getaddrinfo(
+                    server.host,
+                    server.port,
+                    type=socket.SOCK_DGRAM if server.scheme == "kcp" else socket.SOCK_STREAM,
+                )
+        except trio.TooSlowError:
+            reason = f"no answer in {seconds:g} s"
+        except (OSError, UnicodeError) as error:
+            reason = str(getattr(error, "strerror", None) or error)
+        else:
+            self._known[server] = [(each[0], (str(each[4][0]), int(each[4][1]))) for each in found]
+            return self._known[server]
+        if server in self._known:
+            log.debug("cannot look %s up (%s), using its last addresses", server.host, reason)
+            return self._known[server]
+        raise LinkLost(f"cannot look {server.host} up: {reason}")
+
+
+@attrs.frozen
+class Dialer:
+    """Connects to routers.
+
+    ``before_connect`` is told the addresses that are about to be called, before any packet
+    leaves: a default route through the tunnel must not swallow the tunnel's own packets.
+    ``timeout`` is in seconds, for each address of a server.
+    """
+
+    kcp_options: KcpOptions
+    timeout: float
+    before_connect: Callable[[tuple[Address, ...]], Awaitable[None]]
+    names: NameBook = attrs.field(factory=NameBook)
+
+    async def serve_link(self, server: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
+        """Connect to ``server``, report the link, and tend it until it is closed.
+
+        Raises LinkLost when the server cannot be reached. Once the link is reported, its end
+        is noticed by those who use it and does not raise here.
+        """
+        addresses = await self.names.look_up(server, self.timeout)
+        await self.before_connect(tuple(ip_address(address[0]) for _, address in addresses))
+        reasons = []
+        for family, address in addresses:
+            async with trio.open_nursery() as nursery:
+                try:
+                    with trio.fail_after(self.timeout):
+                        link = await self._connect(server, family, address, nursery)
+                except trio.TooSlowError:
+                    reasons.append(f"{format_address(address)}: no answer in {self.timeout:g} s")
+                except LinkLost as error:
+                    reasons.append(f"{format_address(address)}: {error}")
+                else:
+                    await self._tend(link, task_status)
+                    nursery.cancel_scope.cancel()
+                    return
+                nursery.cancel_scope.cancel()
+        raise LinkLost(f"cannot reach {server.text}: " + "; ".join(reasons))
+
+    async def _tend(self, link: Link, task_status: trio.TaskStatus[Link]) -> None:
+        """Run the link's own task until it is closed; a fault in there closes it."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(link.run)
+                task_status.started(link)
+                await link.wait_closed()
+        except* Exception as group:
+            log.error("%s %s: internal error: %r", link.scheme, link.peer, group.exceptions[0])
+            log.debug("details of the internal error", exc_info=group)
+        finally:
+            link.close()
+
+    async def _connect(
+        self, server: ServerUrl, family: int, address: tuple[str, int], nursery: trio.Nursery
+    ) -> Link:
+        """Connect to one address; tasks that the link needs go into ``nursery``."""
+        if server.scheme == "kcp":
+            return await self._connect_kcp(address, nursery)
+        stream = await self._connect_tls(server, family, address)
+        try:
+            peer = format_address(address)
+            if server.scheme == "tls":
+                return tls.TlsLink(stream, peer)
+            return await open_websocket(stream, peer, server.host, server.path, nursery)
+        except BaseException:
+            stream.close()
+            raise
+
+    async def _connect_kcp(self, address: tuple[str, int], nursery: trio.Nursery) -> Link:
+        try:
+            udp = UdpSocket.connect(address)
+        except OSError as error:
+            raise LinkLost(_reason(error)) from error
+        endpoint = dtls.DtlsEndpoint(udp)
+        try:
+            await nursery.start(endpoint.run)
+            session = await endpoint.connect(address, dtls.client_context(), timeout=self.timeout)
+            return KcpLink(session, self.kcp_options, endpoint.close)
+        except BaseException:
+            endpoint.close()
+            raise
+
+    async def _connect_tls(
+        self, server: ServerUrl, family: int, address: tuple[str, int]
+    ) -> tls.TlsStream:
+        connecting = trio.socket.socket(family, socket.SOCK_STREAM)
+        try:
+            await connecting.connect(address)
+        except OSError as error:
+            connecting.close()
+            raise LinkLost(_reason(error)) from error
+        except BaseException:
+            connecting.close()
+            raise
+        plain = socket.socket(fileno=connecting.detach())
+        return await tls.TlsStream.handshake(plain, tls.client_context(), server_name=server.host)
+
+
+def _reason(error: OSError) -> str:
+    """Say what the kernel said, without its numbers."""
+    if error.errno == errno.ECONNREFUSED:
+        return "connection refused: nothing listens there"
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,484 @@
+"""DTLS 1.2 over one UDP socket, for any number of peers (RFC 6347).
+
+The way of a received batch:
+
+1. `DtlsEndpoint.run` is the one receive loop of the socket. It looks at the sender's address
+   and the type of the records, and awaits nothing on behalf of any peer.
+2. Records of an established session go, undecrypted, into that session's bounded channel.
+3. Whoever owns the session takes them from there and opens them with
+   `DtlsSession.open_batch_untrusted`: the price of decryption is paid in the peer's own task.
+4. Handshake records go to trio.DTLSEndpoint through `HandshakeSocket`. It keeps no state for
+   peers whose address is not verified by a cookie.
+
+What a stranger sends is dropped and counted; what a stranger sends in a peer's name (plaintext
+alerts, junk, replays, a ClientHello) never ends that peer's session.
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NoReturn
+
+import attrs
+import trio
+from OpenSSL import SSL, crypto
+
+from polevpn_trio.errors import BadPacket, HostError, LinkLost
+from polevpn_trio.transport import records
+from polevpn_trio.transport.dtls_session import CLOSE_NOTIFY, WARNING, DtlsSession, Tokens
+from polevpn_trio.transport.handshake import (
+    FlightGuard,
+    HandshakeSocket,
+    epoch_of,
+    is_client_hello_untrusted,
+    plaintext_alert,
+    split_records_untrusted,
+    take_over,
+)
+from polevpn_trio.transport.udp import Address, BatchSocket
+
+__all__ = [
+    "DtlsEndpoint",
+    "DtlsSession",
+    "EndpointStatistics",
+    "client_context",
+    "server_context",
+]
+
+log = logging.getLogger(__name__)
+
+# Of the protocol (RFC 5246 section 7.2; OpenSSL's number of DTLS 1.2).
+FATAL = 2
+_DTLS_1_2 = 0xFEFD
+# In the order of the classic gateway: AES-128 first, being faster and no weaker in practice.
+_CIPHERS = b":".join(name.encode() for name in records.SUITES)
+
+TURN_BUDGET = 16
+"""Socket batches taken in before other tasks get their turn: as many as the owner of a session
+works off in one turn of its own, so that what it cannot keep up with waits in the kernel."""
+MAX_EARLY_DATAGRAMS = 64
+"""Application datagrams kept for a handshake that is about to be finished."""
+HANDSHAKE_MTU = 1232
+"""Largest handshake datagram: fits the smallest IPv6 MTU, and so practically any path."""
+SMALLEST_CLIENT_HELLO = 60
+"""A ClientHello in a shorter datagram gets no answer: HelloVerifyRequest has this many bytes,
+and nobody shall be able to have more sent to a forged address than they send us."""
+_ALERTS = {
+    10: "unexpected message",
+    20: "bad record",
+    40: "handshake failure",
+    47: "illegal parameter",
+    50: "decode error",
+    51: "decrypt error",
+    70: "no common protocol version",
+    71: "no common cipher suite or group",
+    80: "internal error",
+    90: "user canceled",
+}
+
+SessionHandler = Callable[[DtlsSession], Awaitable[object]]
+VerifyCallback = Callable[[SSL.Connection, crypto.X509, int, int, int], bool]
+
+
+def _context() -> SSL.Context:
+    context = SSL.Context(SSL.DTLS_METHOD)
+    context.set_min_proto_version(_DTLS_1_2)
+    context.set_max_proto_version(_DTLS_1_2)
+    context.set_cipher_list(_CIPHERS)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    return context
+
+
+def server_context(cert_file: Path, key_file: Path) -> SSL.Context:
+    """Make the context of one listener, with a certificate chain and its key in PEM.
+
+    The client's order of cipher suites decides. Raises HostError if the files cannot be read
+    or do not belong together.
+    """
+    context = _context()
+    try:
+        context.use_certificate_chain_file(str(cert_file))
+    except SSL.Error as error:
+        raise HostError(f"cannot use the certificate {cert_file}: {_ssl_reason(error)}") from error
+    try:
+        context.use_privatekey_file(str(key_file))
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise HostError(f"cannot use the key {key_file}: {_ssl_reason(error)}") from error
+    return context
+
+
+def client_context(verify: VerifyCallback | None = None) -> SSL.Context:
+    """Make the context of a client, for one connection.
+
+    (A context that has been used cannot be changed any more, and Trio sets options on it.)
+    Without ``verify`` any certificate is accepted, as the classic gateway does; with it,
+    it is asked about each certificate of the server's chain (pyOpenSSL's verify callback).
+    """
+    context = _context()
+    if verify is not None:
+        context.set_verify(SSL.VERIFY_PEER, verify)
+    return context
+
+
+def _ssl_reason(error: SSL.Error) -> str:
+    details = error.args[0] if error.args else ()
+    reasons = [str(entry[-1]) for entry in details] if isinstance(details, list | tuple) else []
+    return "; ".join(reason for reason in reasons if reason) or "refused by OpenSSL"
+
+
+@attrs.frozen
+class EndpointStatistics:
+    """Counters of one endpoint; what is dropped is counted in datagrams.
+
+    ``stranger_dropped``: not a handshake, from an address without a session.
+    ``malformed_dropped``: record lengths do not add up, or no record type of DTLS.
+    ``small_hello_dropped``: a ClientHello shorter than its answer.
+    ``not_serving_dropped``: a ClientHello, but nobody listens here.
+    ``rate_limited``: handshake records beyond what an established peer may need.
+    ``handshake_overflow``: handshake records that Trio was too slow for.
+    ``handshake_unsent``: handshake datagrams that found no room in the socket.
+    ``alert_ignored``: plaintext alerts during a handshake, which anyone could have sent.
+    ``early_overflow``: application data beyond what is kept for an unfinished handshake.
+    ``outgoing_blocked``: what OpenSSL wanted to send and may not any more.
+    ``half_open_evicted``: handshakes given up to make room for newer ones.
+    """
+
+    sessions: int
+    half_open: int
+    completed: int
+    failed: int
+    replaced: int
+    half_open_evicted: int
+    stranger_dropped: int
+    malformed_dropped: int
+    small_hello_dropped: int
+    not_serving_dropped: int
+    rate_limited: int
+    handshake_overflow: int
+    handshake_unsent: int
+    alert_ignored: int
+    early_overflow: int
+    outgoing_blocked: int
+
+
+@attrs.define(eq=False)
+class _Handshake:
+    """A handshake that is not finished yet."""
+
+    address: Address
+    guard: FlightGuard = attrs.field(factory=FlightGuard)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    early: list[bytes] = attrs.field(factory=list)
+    alert: tuple[int, int] | None = None
+    handshake_tokens: Tokens = attrs.field(factory=Tokens)
+
+
+class DtlsEndpoint:
+    """All DTLS sessions of one UDP socket, as client, as server, or both.
+
+    `run` must be running for anything to happen. `close` ends everything, the socket too.
+    Must be created inside of a Trio run.
+    """
+
+    def __init__(self, udp: BatchSocket) -> None:
+        self._udp = udp
+        self._socket = HandshakeSocket(udp)
+        self._dtls = trio.DTLSEndpoint(self._socket, incoming_packets_buffer=64)
+        self._sessions: dict[Address, DtlsSession] = {}
+        self._handshakes: dict[Address, _Handshake] = {}
+        self._serving = False
+        self._running = False
+        self._closed = False
+        self._counts: Counter[str] = Counter()
+
+    # 1. From the socket to whom it may concern
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Receive until cancelled or closed."""
+        if self._running:
+            raise trio.BusyResourceError("the endpoint is being run already")
+        self._running = True
+        task_status.started()
+        try:
+            while True:
+                try:
+                    for _ in range(TURN_BUDGET):
+                        self._dispatch_batch_untrusted(*self._udp.receive_batch_nowait())
+                except BlockingIOError:
+                    await self._udp.wait_readable()
+                else:
+                    await trio.lowlevel.checkpoint()
+        except trio.ClosedResourceError:
+            # The only way for an endpoint to end by itself: somebody closed it.
+            if not self._closed:
+                raise
+        finally:
+            self._running = False
+
+    def _dispatch_batch_untrusted(self, data: bytes, segment_size: int, address: Address) -> None:
+        if not data:
+            self._counts["malformed_dropped"] += 1
+            return
+        session = self._sessions.get(address)
+        if session is not None and address not in self._handshakes:
+            kinds = data[::segment_size]
+            if kinds.count(records.APPLICATION_DATA) == len(kinds):
+                session.deliver_nowait(data, segment_size)
+                return
+        for start in range(0, len(data), segment_size):
+            self._dispatch_untrusted(data[start : start + segment_size], address)
+
+    def _dispatch_untrusted(self, datagram: bytes, address: Address) -> None:
+        kind = datagram[0]
+        session = self._sessions.get(address)
+        handshake = self._handshakes.get(address)
+        if kind in (records.APPLICATION_DATA, records.ALERT):
+            if session is not None:
+                session.deliver_nowait(datagram, len(datagram))
+            if handshake is not None:
+                self._keep_early_untrusted(datagram, handshake)
+            elif session is None:
+                self._counts["stranger_dropped"] += 1
+        elif kind in (records.HANDSHAKE, records.CHANGE_CIPHER_SPEC):
+            try:
+                split_records_untrusted(datagram)
+            except BadPacket:
+                self._counts["malformed_dropped"] += 1
+                return
+            self._dispatch_handshake_untrusted(datagram, address, session, handshake)
+        else:
+            self._counts["malformed_dropped"] += 1
+
+    def _keep_early_untrusted(self, datagram: bytes, handshake: _Handshake) -> None:
+        """Keep what may belong to the session that this handshake is about to become."""
+        if epoch_of(datagram) == 0:
+            self._counts["alert_ignored"] += 1
+            if datagram[0] == records.ALERT and len(datagram) == records.HEADER_BYTES + 2:
+                handshake.alert = (datagram[-2], datagram[-1])
+        elif len(handshake.early) >= MAX_EARLY_DATAGRAMS:
+            self._counts["early_overflow"] += 1
+        else:
+            handshake.early.append(datagram)
+
+    def _dispatch_handshake_untrusted(
+        self,
+        datagram: bytes,
+        address: Address,
+        session: DtlsSession | None,
+        handshake: _Handshake | None,
+    ) -> None:
+        if is_client_hello_untrusted(datagram):
+            known = handshake or session
+            if not self._serving:
+                self._counts["not_serving_dropped"] += 1
+            elif len(datagram) < SMALLEST_CLIENT_HELLO:
+                self._counts["small_hello_dropped"] += 1
+            elif known is not None and not known.handshake_tokens.take():
+                self._counts["rate_limited"] += 1
+            else:
+                self._socket.feed(datagram, address)
+        elif handshake is not None:
+            self._socket.feed(datagram, address)
+        elif session is None:
+            self._counts["stranger_dropped"] += 1
+        elif epoch_of(datagram):
+            # Only the plaintext beginning of the peer's last flight makes Trio repeat ours.
+            self._counts["malformed_dropped"] += 1
+        elif not session.handshake_tokens.take():
+            self._counts["rate_limited"] += 1
+        else:
+            self._socket.feed(datagram, address)
+
+    # 2. Handshakes
+
+    async def serve(
+        self,
+        context: SSL.Context,
+        handler: SessionHandler,
+        *,
+        handshake_timeout: float,
+        max_half_open: int,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept sessions and run ``handler`` on each, in a task of its own.
+
+        The session is closed when the handler returns; an error that the handler raises goes
+        up from here. A failed handshake ends nothing but itself. A handshake must be finished
+        within ``handshake_timeout`` seconds; of more than ``max_half_open`` at once, the oldest
+        one of the host that has most of them is given up.
+        """
+
+        async def accept(channel: trio.DTLSChannel) -> None:
+            address = channel.peer_address
+            while len(self._handshakes) >= max_half_open and address not in self._handshakes:
+                self._evict_half_open()
+            try:
+                session = await self._shake_hands(channel, handshake_timeout, client=False)
+            except (BadPacket, LinkLost) as error:
+                log.debug("%s: handshake failed: %s", address, error)
+                return
+            try:
+                await handler(session)
+            finally:
+                session.close()
+
+        self._check_open()
+        self._serving = True
+        try:
+            await self._dtls.serve(context, accept, task_status=task_status)
+        finally:
+            self._serving = False
+
+    def _evict_half_open(self) -> None:
+        """Give up one handshake, of the host that is the greediest."""
+        hosts = Counter(address[0] for address in self._handshakes)
+        greediest = hosts.most_common(1)[0][0]
+        oldest = next(address for address in self._handshakes if address[0] == greediest)
+        self._counts["half_open_evicted"] += 1
+        self._handshakes.pop(oldest).scope.cancel()
+
+    async def connect(
+        self,
+        address: Address,
+        context: SSL.Context,
+        *,
+        timeout: float,  # noqa: ASYNC109 - reported as LinkLost, with what is known of the cause
+    ) -> DtlsSession:
+        """Open a session with the peer at ``address``, within ``timeout`` seconds.
+
+        Raises LinkLost if there is no answer in time, BadPacket if the handshake goes wrong.
+        """
+        self._check_open()
+        address = self._udp.peer or address
+        channel = self._dtls.connect(address, context)
+        try:
+            return await self._shake_hands(channel, timeout, client=True)
+        except BaseException:
+            channel.close()
+            # A classic router holds a place for us, and no other, until it hears this.
+            self._send_plaintext_alert(address, WARNING, CLOSE_NOTIFY)
+            raise
+
+    async def _shake_hands(
+        self, channel: trio.DTLSChannel, seconds: float, *, client: bool
+    ) -> DtlsSession:
+        address = channel.peer_address
+        handshake = _Handshake(address)
+        self._handshakes[address] = handshake
+        self._socket.guards[address] = handshake.guard
+        handshake.scope.deadline = trio.current_time() + seconds
+        session = None
+        try:
+            with handshake.scope:
+                channel.set_ciphertext_mtu(HANDSHAKE_MTU)
+                await channel.do_handshake()
+                session = self._establish(channel, handshake, client=client)
+                return session
+            self._give_up(handshake, seconds)
+        except SSL.Error as error:
+            self._pass_on_alert(channel)
+            raise BadPacket(f"the DTLS handshake failed: {_ssl_reason(error)}") from error
+        except trio.BrokenResourceError as error:
+            raise LinkLost("the peer abandoned the DTLS handshake for a newer one") from error
+        except trio.ClosedResourceError as error:
+            raise LinkLost("the DTLS endpoint was closed during a handshake") from error
+        finally:
+            if self._handshakes.get(address) is handshake:
+                del self._handshakes[address]
+            if session is None:
+                self._counts["failed"] += 1
+                if self._socket.guards.get(address) is handshake.guard:
+                    del self._socket.guards[address]
+
+    def _establish(
+        self, channel: trio.DTLSChannel, handshake: _Handshake, *, client: bool
+    ) -> DtlsSession:
+        self._check_open()
+        taken = take_over(channel._ssl, handshake.guard, client=client)
+        address = handshake.address
+        replaced = self._sessions.get(address)
+        session = DtlsSession(self._forget, self._udp, address, taken)
+        self._sessions[address] = session
+        self._counts["completed"] += 1
+        if replaced is not None:
+            self._counts["replaced"] += 1
+            replaced.end()
+        for datagram in handshake.early:
+            session.deliver_nowait(datagram, len(datagram))
+        return session
+
+    def _give_up(self, handshake: _Handshake, seconds: float) -> NoReturn:
+        if handshake.alert is not None:
+            level, description = handshake.alert
+            text = _ALERTS.get(description, f"alert {description}")
+            kind = "fatal" if level == FATAL else "warning"
+            raise LinkLost(f"the peer refused the DTLS handshake: {text} ({kind})")
+        error = self._udp.last_error
+        hint = f" (the network says: {error.strerror or error})" if error is not None else ""
+        raise LinkLost(f"the DTLS handshake was not finished within {seconds:g} s{hint}")
+
+    def _pass_on_alert(self, channel: trio.DTLSChannel) -> None:
+        """Send the alert that OpenSSL has left when it refused the handshake at once."""
+        try:
+            left = channel._ssl.bio_read(1 << 14)
+        except SSL.Error:
+            return
+        if len(left) == records.HEADER_BYTES + 2 and left[0] == records.ALERT:
+            self._send_plaintext_alert(channel.peer_address, left[-2], left[-1])
+
+    def _send_plaintext_alert(self, address: Address, level: int, description: int) -> None:
+        if not self._closed:
+            alert = plaintext_alert(level, description)
+            self._udp.send_batch_nowait(alert, array("H", [len(alert)]), 1, address)
+
+    # 3. The end
+
+    def _forget(self, session: DtlsSession) -> None:
+        """Take a session that has ended off the list; done by the session itself."""
+        address = session.peer_address
+        if self._sessions.get(address) is session:
+            del self._sessions[address]
+            if address not in self._handshakes:
+                self._socket.guards.pop(address, None)
+
+    def close(self) -> None:
+        """Close all sessions with close_notify, then the socket."""
+        if self._closed:
+            return
+        for session in list(self._sessions.values()):
+            session.close()
+        self._closed = True
+        self._dtls.close()
+        self._udp.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the DTLS endpoint was closed")
+
+    def statistics(self) -> EndpointStatistics:
+        """Return the counters."""
+        counts = self._counts
+        return EndpointStatistics(
+            sessions=len(self._sessions),
+            half_open=len(self._handshakes),
+            completed=counts["completed"],
+            failed=counts["failed"],
+            replaced=counts["replaced"],
+            half_open_evicted=counts["half_open_evicted"],
+            stranger_dropped=counts["stranger_dropped"],
+            malformed_dropped=counts["malformed_dropped"],
+            small_hello_dropped=counts["small_hello_dropped"],
+            not_serving_dropped=counts["not_serving_dropped"],
+            rate_limited=counts["rate_limited"],
+            handshake_overflow=self._socket.overflow,
+            handshake_unsent=self._socket.unsent,
+            alert_ignored=counts["alert_ignored"],
+            early_overflow=counts["early_overflow"],
+            outgoing_blocked=self._socket.blocked,
+        )

@@ -1,0 +1,220 @@
+"""``kcp://``: frames in a KCP stream in DTLS records in UDP datagrams.
+
+Everything that decides lives in the sans-IO conversation and record layer; this file moves
+batches between them and the socket. Whatever happens (data to send, datagrams received, a
+timer) ends in `KcpLink._flush`, which sends what is due and arms the one timer anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import trio
+
+from polevpn_trio.control.config import KcpOptions
+from polevpn_trio.errors import LinkLost
+from polevpn_trio.kcp.conversation import Conversation
+from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport.dtls import DtlsSession
+
+UNSENT_LIMIT = 131_072
+"""Bytes that may wait inside the conversation before the sender stops taking from its queue:
+two socket batches, enough to fill the window from when an acknowledgement opens it, and
+little enough that control frames need not wait behind much."""
+
+RECEIVE_BUDGET = 16
+"""Socket batches (of at most 64 KiB) taken in before acknowledgements leave and other tasks
+get their turn."""
+
+FLUSH_BUDGET = 16
+"""Datagram batches sent in one go before other tasks get their turn."""
+
+RECORD_OVERHEAD = 13 + 8 + 16
+"""Bytes that a DTLS record with AES-GCM adds: header, explicit nonce, tag (RFC 5288)."""
+
+UDP_OVERHEAD = {4: 20 + 8, 6: 40 + 8}
+
+SMALLEST_MTU = 512
+"""No path is taken to be narrower; IP fragmentation must do there."""
+
+DEAD_LINK_SILENCE = 10.0
+"""Seconds without anything from the peer after which a segment given up by KCP (sent 20
+times) ends the link. KCP alone would end it after three seconds on a short path, too little
+for a rebooting switch."""
+
+
+class KcpLink(Link):
+    """A KCP conversation with one peer, over an established DTLS session."""
+
+    scheme = "kcp"
+
+    def __init__(
+        self,
+        session: DtlsSession,
+        options: KcpOptions,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        """Use an established session; ``release`` is called once the link is closed."""
+        super().__init__()
+        self._release = release
+        self.peer = format_address(session.peer_address)
+        self._session = session
+        self._conversation = Conversation(
+            0,
+            min(options.mtu, self._widest_datagram()),
+            options.send_window,
+            options.receive_window,
+        )
+        self._blocked = False
+        self._failure: str | None = None
+        self._progress = trio.Event()
+        self._timer = trio.CancelScope()
+        self._bytes_sent = 0
+        self._bytes_received = 0
+
+    def _widest_datagram(self) -> int:
+        """KCP bytes that fit a datagram on the path to the peer as the kernel knows it."""
+        family = 6 if ":" in str(self._session.peer_address[0]).removeprefix("::ffff:") else 4
+        widest = self._session.path_mtu() - UDP_OVERHEAD[family] - RECORD_OVERHEAD
+        return max(widest, SMALLEST_MTU)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Send when timers expire, and finish what the socket would not take at once."""
+        task_status.started()
+        while not self._closed.is_set():
+            if self._blocked:
+                await self._session.drain()
+                self._blocked = False
+            self._flush()
+            if self._blocked:
+                continue
+            with trio.CancelScope(deadline=self._next_turn()) as self._timer:
+                await self._closed.wait()
+
+    def _next_turn(self) -> float:
+        """When `run` has to look again, whatever happens meanwhile.
+
+        A turn that is due already is moved by nothing: it comes at the next checkpoint.
+        """
+        return self._conversation.next_timeout()
+
+    def _flush(self) -> None:
+        """Send all that is due, and see to it that `run` wakes up for the rest."""
+        if self._closed.is_set():
+            return
+        conversation = self._conversation
+        session = self._session
+        now = trio.current_time()
+        for _ in range(FLUSH_BUDGET):
+            if self._blocked:
+                break
+            count = conversation.poll_datagrams(now)
+            if count == 0:
+                break
+            self._blocked = not session.send_batch_nowait(
+                conversation.datagrams, conversation.sizes, count
+            )
+        if self._blocked:
+            self._timer.deadline = -math.inf
+        else:
+            self._timer.deadline = min(self._timer.deadline, self._next_turn())
+        self._progress.set()
+        if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
+            self._fail("the peer acknowledges nothing")
+
+    def _fail(self, reason: str) -> None:
+        self._failure = self._failure or reason
+        self._progress.set()
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set() or self._failure is not None:
+            raise LinkLost(self._failure or "the link was closed")
+
+    async def send_batch(self, buffers: Sequence[Buffer]) -> None:
+        """Send whole frames; wait while more than the window's worth is under way."""
+        self._check_open()
+        for buffer in buffers:
+            self._conversation.send(buffer)
+            self._bytes_sent += len(buffer)
+        self._flush()
+        await trio.lowlevel.checkpoint()
+        while self._conversation.unsent_bytes >= UNSENT_LIMIT:
+            self._progress = trio.Event()
+            await self._progress.wait()
+            self._check_open()
+
+    async def receive(self) -> Buffer:
+        """Wait for the next piece of the peer's stream."""
+        while True:
+            stream = await self._receive_datagrams()
+            if stream:
+                self._bytes_received += len(stream)
+                return stream
+
+    async def _receive_datagrams(self) -> bytes:
+        """Wait for datagrams, take in what has come, and acknowledge it.
+
+        Returns what this has added to the stream, if anything.
+        """
+        self._check_open()
+        incoming = self._session.incoming
+        try:
+            data, segment_size = await incoming.receive()
+            for _ in range(RECEIVE_BUDGET):
+                self._take_untrusted(data, segment_size)
+                data, segment_size = incoming.receive_nowait()
+        except trio.WouldBlock:
+            pass
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            self._fail("the DTLS session ended")
+        stream = self._conversation.receive()
+        self._flush()
+        if self._session.peer_closed:
+            self._failure = self._failure or "the peer closed the link"
+        return stream
+
+    def _take_untrusted(self, data: bytes, segment_size: int) -> None:
+        """Open the records of one socket batch and hand the segments to the conversation."""
+        session = self._session
+        count = session.open_batch_untrusted(data, segment_size)
+        if count:
+            now = trio.current_time()
+            self.heard = now
+            self._conversation.receive_datagrams_untrusted(
+                session.opener.datagrams, session.opener.sizes, count, now
+            )
+
+    async def drain(self) -> None:
+        """Wait until everything sent is acknowledged."""
+        while self._conversation.unsent_bytes or self._conversation.in_flight:
+            await self._receive_datagrams()
+
+    def close(self) -> None:
+        """Send close_notify and end the link."""
+        if not self._closed.is_set():
+            self._session.close()
+            if self._release is not None:
+                self._release()
+            self._timer.deadline = -math.inf
+            self._progress.set()
+        super().close()
+
+    def statistics(self) -> LinkStatistics:
+        """Return the counters, those of KCP and of the record layer in ``detail``."""
+        kcp = self._conversation.statistics()
+        return LinkStatistics(
+            transport=self.scheme,
+            peer=self.peer,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+            smoothed_rtt=kcp.smoothed_rtt / 1000 if kcp.smoothed_rtt else None,
+            detail=(kcp, self._session.statistics()),
+        )
+
+
+def format_address(address: tuple[object, ...]) -> str:
+    """Write a socket address as people do: ``host:port``, IPv6 in brackets."""
+    host, port = str(address[0]).removeprefix("::ffff:"), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

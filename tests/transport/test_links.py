@@ -1,0 +1,270 @@
+"""What every transport promises, tested on all of them over loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from polevpn_trio.control.config import KcpOptions, ServerUrl
+from polevpn_trio.errors import BadPacket, LinkLost
+from polevpn_trio.transport import dtls, tls
+from polevpn_trio.transport.base import Link
+from polevpn_trio.transport.dial import Backoff, Dialer
+from polevpn_trio.transport.kcp import KcpLink
+from polevpn_trio.transport.udp import UdpSocket
+from polevpn_trio.transport.websocket import accept_websocket
+
+SCHEMES = ("kcp", "tls", "wss")
+DEADLINE = 20.0
+"""Seconds after which a test that hangs has failed."""
+
+
+async def _nothing_to_do(_: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def dialer(timeout: float = 5.0) -> Dialer:
+    return Dialer(KcpOptions(), timeout, _nothing_to_do)
+
+
+def url(scheme: str, port: int) -> ServerUrl:
+    return ServerUrl(scheme, "127.0.0.1", port, "/", f"{scheme}://127.0.0.1:{port}")
+
+
+@asynccontextmanager
+async def listening(scheme: str, certificate: Any) -> AsyncIterator[tuple[int, Any]]:
+    """Accept links of one kind; yields the port and a channel of accepted links."""
+    send, receive = trio.open_memory_channel[Link](10)
+
+    async def serve(link: Link) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(link.run)
+            await send.send(link)
+
+    async with trio.open_nursery() as nursery:
+        if scheme == "kcp":
+            udp = UdpSocket.bind("127.0.0.1", 0)
+            endpoint = dtls.DtlsEndpoint(udp)
+            context = dtls.server_context(certificate.cert_file, certificate.key_file)
+            await nursery.start(endpoint.run)
+
+            async def handle_session(session: dtls.DtlsSession) -> None:
+                await serve(KcpLink(session, KcpOptions()))
+
+            await nursery.start(
+                partial(
+                    endpoint.serve, context, handle_session, handshake_timeout=5, max_half_open=10
+                )
+            )
+            yield udp.getsockname()[1], receive
+            nursery.cancel_scope.cancel()
+            endpoint.close()
+            return
+        tls_context = tls.server_context(certificate.cert_file, certificate.key_file)
+
+        async def handle_stream(accepted: trio.SocketStream) -> None:
+            plain = socket.socket(fileno=accepted.socket.detach())
+            stream = await tls.TlsStream.handshake(plain, tls_context)
+            async with trio.open_nursery() as inner:
+                if scheme == "tls":
+                    await serve(tls.TlsLink(stream, "client"))
+                else:
+                    await serve(await accept_websocket(stream, "client", inner))
+
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(
+            partial(trio.serve_listeners, handle_stream, [listener], handler_nursery=nursery)
+        )
+        yield listener.socket.getsockname()[1], receive
+        nursery.cancel_scope.cancel()
+
+
+def over_link(scheme: str, certificate: Any, body: Callable[[Link, Link], Awaitable[None]]) -> None:
+    """Run ``body`` with both ends of a link: ours, which dialled, and theirs."""
+
+    async def main() -> None:
+        with trio.fail_after(DEADLINE):
+            async with (
+                listening(scheme, certificate) as (port, accepted),
+                trio.open_nursery() as nursery,
+            ):
+                ours = await nursery.start(dialer().serve_link, url(scheme, port))
+                if scheme != "tls":
+                    await ours.send_batch([b"first"])
+                theirs = await accepted.receive()
+                if scheme != "tls":
+                    assert await theirs.receive() == b"first"
+                try:
+                    await body(ours, theirs)
+                finally:
+                    ours.close()
+                    theirs.close()
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+async def collect(link: Link, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        data += await link.receive()
+    return bytes(data)
+
+
+async def listen(link: Link) -> None:
+    """Receive until the link is gone; KCP hears of acknowledgements no other way."""
+    with contextlib.suppress(LinkLost):
+        while True:
+            await link.receive()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_bulk_data_arrives_whole_and_in_order_both_ways_at_once(
+    scheme: str, certificates: Any
+) -> None:
+    chooser = random.Random(scheme)
+    pieces = [chooser.randbytes(chooser.randrange(1, 60_000)) for _ in range(120)]
+    whole = b"".join(pieces)
+
+    async def body(ours: Link, theirs: Link) -> None:
+        async def send(link: Link) -> None:
+            for start in range(0, len(pieces), 3):
+                await link.send_batch(pieces[start : start + 3])
+
+        got: dict[str, bytes] = {}
+
+        async def receive(name: str, link: Link) -> None:
+            got[name] = await collect(link, len(whole))
+
+        async with trio.open_nursery() as nursery:
+            for name, link in (("ours", ours), ("theirs", theirs)):
+                nursery.start_soon(send, link)
+                nursery.start_soon(receive, name, link)
+        expected = hashlib.sha256(whole).digest()
+        assert [hashlib.sha256(data).digest() for data in got.values()] == [expected, expected]
+        for link in (ours, theirs):
+            statistics = link.statistics()
+            assert statistics.bytes_sent >= len(whole)
+            assert statistics.bytes_received >= len(whole)
+            assert statistics.transport == scheme
+
+    over_link(scheme, certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_close_ends_the_other_side(scheme: str, certificates: Any) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        ours.close()
+        with pytest.raises(LinkLost):
+            await collect(theirs, 1 << 60)
+        with pytest.raises(LinkLost):
+            await ours.receive()
+        ours.close()
+
+    over_link(scheme, certificates.rsa, body)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_was_drained_arrives_although_the_link_closes_at_once(
+    scheme: str, certificates: Any
+) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        async def last_words() -> None:
+            await ours.send_batch([b"last words"])
+            await ours.drain()
+            ours.close()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(last_words)
+            assert await collect(theirs, 10) == b"last words"
+
+    over_link(scheme, certificates.rsa, body)
+
+
+@pytest.mark.parametrize("scheme", ["kcp", "tls"])
+def test_a_receiver_that_stalls_makes_the_sender_wait(scheme: str, certificates: Any) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        sent = 0
+        with trio.move_on_after(1.0):
+            while True:
+                await ours.send_batch([bytes(65_536)])
+                sent += 65_536
+        # Neither end may hold more than its windows and buffers.
+        assert sent < 40_000_000
+        if scheme == "kcp":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listen, ours)
+                assert len(await collect(theirs, sent)) >= sent
+                nursery.cancel_scope.cancel()
+
+    over_link(scheme, certificates.ecdsa, body)
+
+
+def test_text_message_is_refused(certificates: Any) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        await ours._connection.send_message("text")  # type: ignore[attr-defined]  # wss only
+        with pytest.raises(BadPacket, match="text message"):
+            await theirs.receive()
+
+    over_link("wss", certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nobody_there_is_link_lost(scheme: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(
+                LinkLost, match=re.escape(f"cannot reach {scheme}://127.0.0.1:{port}")
+            ):
+                await nursery.start(dialer(timeout=0.3).serve_link, url(scheme, port))
+
+    trio.run(main)
+
+
+def test_unknown_name_is_link_lost() -> None:
+    server = ServerUrl("tls", "no-such-host.invalid", 443, "/", "tls://no-such-host.invalid")
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(LinkLost, match=r"no-such-host\.invalid"):
+                await nursery.start(dialer().serve_link, server)
+
+    trio.run(main)
+
+
+def test_silent_server_is_given_up_within_the_timeout() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            async with trio.open_nursery() as nursery:
+                with pytest.raises(LinkLost, match=r"no answer in 0.2 s"):
+                    await nursery.start(
+                        dialer(timeout=0.2).serve_link, url("tls", silent.getsockname()[1])
+                    )
+
+    trio.run(main)
+
+
+def test_backoff_starts_under_a_second_and_grows_with_the_outage() -> None:
+    backoff = Backoff(random=random.Random(1))
+    delays = [backoff.next_delay() for _ in range(400)]
+    assert 0.1 <= delays[0] <= 0.25
+    outage = 0.0
+    for delay in delays:
+        outage += delay
+        assert delay <= max(1.5, outage * 0.05)
+        assert delay <= 30.0
+    assert max(delays) > 20.0

@@ -1,0 +1,57 @@
+"""The bounded queue in front of a link."""
+
+from __future__ import annotations
+
+import trio
+
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.transport.outgoing import MAX_BATCHES, OutgoingQueue
+
+
+def batch(size: int, packets: int = 1) -> FrameBatch:
+    return FrameBatch(bytes(size), packets)
+
+
+def test_who_is_full_drops_the_newest_and_counts_packets() -> None:
+    async def main() -> None:
+        queue = OutgoingQueue(1000)
+        assert queue.put_nowait(batch(600, 3))
+        assert not queue.put_nowait(batch(401, 7))
+        assert queue.put_nowait(batch(400, 2))
+        statistics = queue.statistics()
+        assert (statistics.packets, statistics.dropped_packets) == (5, 7)
+        assert statistics.queued_bytes == 1000
+        taken = await queue.get_batches(10_000)
+        assert [each.packets for each in taken] == [3, 2]
+        assert queue.statistics().queued_bytes == 0
+
+    trio.run(main)
+
+
+def test_a_batch_larger_than_the_bound_passes_alone() -> None:
+    async def main() -> None:
+        queue = OutgoingQueue(100)
+        assert queue.put_nowait(batch(5000))
+        assert not queue.put_nowait(batch(1))
+
+    trio.run(main)
+
+
+def test_takes_about_as_much_as_asked() -> None:
+    async def main() -> None:
+        queue = OutgoingQueue(100_000)
+        for _ in range(5):
+            queue.put_nowait(batch(1000))
+        assert len(await queue.get_batches(2500)) == 3
+        assert len(await queue.get_batches(2500)) == 2
+
+    trio.run(main)
+
+
+def test_tiny_packets_are_bounded_in_number_too() -> None:
+    async def main() -> None:
+        queue = OutgoingQueue(1 << 40)
+        assert all(queue.put_nowait(batch(1)) for _ in range(MAX_BATCHES))
+        assert not queue.put_nowait(batch(1))
+
+    trio.run(main)
