@@ -1,0 +1,126 @@
+"""The shape of the package: who may import whom, and what every file owes its reader."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import polevpn_trio
+from polevpn_trio.kernels import KERNELS
+
+PACKAGE = Path(polevpn_trio.__file__).parent
+ROOT = PACKAGE.parent
+
+# Imports point upwards in this list, or sideways as long as no circle arises.
+LAYERS = (
+    {"__init__", "errors", "batch", "kernels"},
+    {"frames", "kcp", "forwarding"},
+    {"tun", "transport", "control"},
+    {"nursery_tree", "site"},
+    {"gateway", "router"},
+    {"lab"},
+    {"__main__"},
+)
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+
+SANS_IO_PARTS = {"frames", "kcp", "forwarding"}
+IO_MODULES = {"asyncio", "OpenSSL", "pyroute2", "pytun", "select", "socket", "ssl", "time", "trio"}
+
+LONGEST_FILE = 700
+DRAWERS = {"common", "helper", "helpers", "misc", "util", "utils"}
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+OWN_FILES = sorted(
+    file
+    for folder in ("polevpn_trio", "tests", "bench")
+    for kind in ("*.py", "*.pxd")
+    for file in (ROOT / folder).rglob(kind)
+)
+
+
+def part_of(module: str) -> str:
+    """Give the folder, or file, right below the package that a module belongs to."""
+    _, _, rest = module.partition(".")
+    return rest.partition(".")[0] or "__init__"
+
+
+def imports(module: str) -> Iterator[str]:
+    """Give the modules that a module names in its import statements, wherever they stand."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(level=0, module=str(origin)):
+                for alias in node.names:
+                    submodule = f"{origin}.{alias.name}"
+                    yield submodule if submodule in MODULES else origin
+            case ast.ImportFrom():
+                pytest.fail(f"{module}, line {node.lineno}: relative import")
+
+
+def reachable(module: str) -> dict[str, str]:
+    """Give every module that one pulls in through this package, with who names it."""
+    found = {module: module}
+    to_visit = [module]
+    while to_visit:
+        importer = to_visit.pop()
+        for name in imports(importer):
+            if name not in found:
+                found[name] = importer
+                if name in MODULES:
+                    to_visit.append(name)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    for name in imports(module):
+        if name in MODULES:
+            assert RANK[part_of(name)] <= RANK[part_of(module)], f"{module} imports {name}"
+
+
+def test_the_parts_depend_on_each_other_without_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        part = part_of(module)
+        needed = {part_of(name) for name in imports(module) if name in MODULES}
+        graph.setdefault(part, set()).update(needed - {part})
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if part_of(name) in SANS_IO_PARTS or name in KERNELS]
+)
+def test_sans_io_modules_reach_no_io(module: str) -> None:
+    for name, importer in reachable(module).items():
+        assert name.partition(".")[0] not in IO_MODULES, f"{importer} imports {name}"
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_has_its_types_beside_it(kernel: str) -> None:
+    assert kernel in MODULES
+    assert MODULES[kernel].with_suffix(".pxd").exists()
+    assert "cython" not in {name.partition(".")[0] for name in imports(kernel)}
+
+
+def test_all_files_of_types_belong_to_kernels() -> None:
+    assert sorted(KERNELS) == sorted(module_name(file) for file in PACKAGE.rglob("*.pxd"))
+
+
+@pytest.mark.parametrize("file", OWN_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_is_short_and_named_for_what_it_holds(file: Path) -> None:
+    text = file.read_text()
+    assert len(text.splitlines()) <= LONGEST_FILE
+    assert file.stem not in DRAWERS
+    if file.suffix == ".py":
+        assert ast.get_docstring(ast.parse(text)), "no docstring says what this module is for"
