@@ -16,6 +16,7 @@ alerts, junk, replays, a ClientHello) never ends that peer's session.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from array import array
 from collections import Counter
@@ -172,11 +173,23 @@ class _Handshake:
     """A handshake that is not finished yet."""
 
     address: Address
+    connection: SSL.Connection
     guard: FlightGuard = attrs.field(factory=FlightGuard)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     early: list[bytes] = attrs.field(factory=list)
     alert: tuple[int, int] | None = None
     handshake_tokens: Tokens = attrs.field(factory=Tokens)
+
+    def discard_openssl_resend(self) -> None:
+        """Let OpenSSL do the resend that its own timer asks for, and throw it away.
+
+        Trio resends by itself. Left to the next call, OpenSSL's resend would come out together
+        with the next flight; Trio would take both for a resend and drop them, and a handshake
+        in which one step takes over a second would never end.
+        """
+        with contextlib.suppress(SSL.Error):
+            while self.connection.DTLSv1_handle_timeout() or self.connection.bio_read(1 << 16):
+                pass
 
 
 class DtlsEndpoint:
@@ -284,6 +297,7 @@ class DtlsEndpoint:
             else:
                 self._socket.feed(datagram, address)
         elif handshake is not None:
+            handshake.discard_openssl_resend()
             self._socket.feed(datagram, address)
         elif session is None:
             self._counts["stranger_dropped"] += 1
@@ -357,8 +371,17 @@ class DtlsEndpoint:
         self._check_open()
         address = self._udp.peer or address
         channel = self._dtls.connect(address, context)
+        failure: BadPacket | LinkLost | None = None
         try:
-            return await self._shake_hands(channel, timeout, client=True)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._socket.repeat_hello, address)
+                try:
+                    return await self._shake_hands(channel, timeout, client=True)
+                except (BadPacket, LinkLost) as error:
+                    failure = error
+                finally:
+                    nursery.cancel_scope.cancel()
+            raise failure
         except BaseException:
             channel.close()
             # A classic router holds a place for us, and no other, until it hears this.
@@ -369,7 +392,7 @@ class DtlsEndpoint:
         self, channel: trio.DTLSChannel, seconds: float, *, client: bool
     ) -> DtlsSession:
         address = channel.peer_address
-        handshake = _Handshake(address)
+        handshake = _Handshake(address, channel._ssl)
         self._handshakes[address] = handshake
         self._socket.guards[address] = handshake.guard
         handshake.scope.deadline = trio.current_time() + seconds

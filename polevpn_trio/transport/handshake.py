@@ -152,6 +152,10 @@ def take_over(connection: SSL.Connection, guard: FlightGuard, *, client: bool) -
     )
 
 
+HELLO_INTERVAL = 0.6
+"""Seconds between repetitions of an unanswered ClientHello."""
+
+
 class HandshakeSocket(trio.socket.SocketType):
     """The socket that trio.DTLSEndpoint believes to be using.
 
@@ -169,6 +173,8 @@ class HandshakeSocket(trio.socket.SocketType):
         self.unsent = 0
         """Datagrams dropped because the send buffer was full; the handshake repeats them."""
         self._udp = udp
+        self._hello: bytes | None = None
+        self._answered = False
         self._put, self._take = trio.open_memory_channel[tuple[bytes, Address]](
             MAX_QUEUED_DATAGRAMS
         )
@@ -189,6 +195,7 @@ class HandshakeSocket(trio.socket.SocketType):
 
     def feed(self, datagram: bytes, address: Address) -> None:
         """Hand a received datagram to Trio, or drop and count it."""
+        self._answered = True
         try:
             self._put.send_nowait((datagram, address))
         except (trio.WouldBlock, trio.BrokenResourceError):
@@ -208,9 +215,26 @@ class HandshakeSocket(trio.socket.SocketType):
         admitted = guard is not None and guard.admits(datagram)
         if not admitted and not is_hello_verify_request(datagram):
             self.blocked += 1
-        elif not self._udp.send_batch_nowait(datagram, array("H", [len(datagram)]), 1, address):
-            self.unsent += 1
+        else:
+            if self._hello is None and is_client_hello_untrusted(datagram):
+                self._hello = datagram
+            self._send(datagram, address)
         return len(datagram)
+
+    def _send(self, datagram: bytes, address: Address) -> None:
+        if not self._udp.send_batch_nowait(datagram, array("H", [len(datagram)]), 1, address):
+            self.unsent += 1
+
+    async def repeat_hello(self, address: Address) -> None:
+        """Repeat our first ClientHello at short intervals until anything is answered.
+
+        The timer of RFC 6347 doubles, and would have a router that has just come back wait for
+        seconds; a hello is small, and a repeated one is answered without any state.
+        """
+        while not self._answered:
+            await trio.sleep(HELLO_INTERVAL)
+            if self._hello is not None and not self._answered:
+                self._send(self._hello, address)
 
     def close(self) -> None:
         """Let Trio's receive loop end. The UDP socket is not touched."""

@@ -99,6 +99,10 @@ class BatchSocket(Protocol):
     def path_mtu(self, address: Address) -> int: ...
 
 
+_TOLD_LATE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
+"""Errors that may be about an earlier datagram: the call that is told of them sends nothing."""
+
+
 class UdpSocket:
     """A non-blocking UDP socket.
 
@@ -253,6 +257,7 @@ class UdpSocket:
         view = memoryview(datagrams)
         offset = sum(sizes[:first]) if first else 0
         index = first
+        told = False
         while index < count:
             run, size, total = self._next_run(sizes, index, count, address)
             chunk = view[offset : offset + total]
@@ -269,8 +274,11 @@ class UdpSocket:
                 if run > 1 and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE):
                     self._remember_refusal(address, 1 if error.errno == errno.EIO else size)
                     continue
-                self._send_errors += run
                 self.last_error = error
+                if error.errno in _TOLD_LATE and not told:
+                    told = True
+                    continue
+                self._send_errors += run
             else:
                 self._batches_sent += 1
                 self._datagrams_sent += run

@@ -430,3 +430,45 @@ def test_over_real_sockets(certificates: Any, host: str, offload: bool) -> None:
     if host == "::1" and not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     trio.run(main)
+
+
+@pytest.mark.parametrize("delayed", ["server", "client"])
+def test_a_step_of_over_a_second_does_not_end_the_handshake(
+    certificates: Any, delayed: str
+) -> None:
+    """OpenSSL's own resend, a second after a flight, must not cost the flight behind it.
+
+    Its timer runs by the real clock, so this test has to wait, too.
+    """
+
+    async def main() -> None:
+        certificate = certificates.ecdsa
+        context = server_context(certificate.cert_file, certificate.key_file)
+        server = DtlsEndpoint(UdpSocket.bind("127.0.0.1", 0))
+        address = server._udp.getsockname()
+        client = DtlsEndpoint(UdpSocket.connect(address))
+        late = server if delayed == "server" else client
+        accepted = trio.Event()
+
+        async def handle(session: DtlsSession) -> None:
+            accepted.set()
+            await trio.sleep_forever()
+
+        async def run_late() -> None:
+            await trio.sleep(1.1)
+            await late.run()
+
+        with trio.fail_after(15):
+            async with trio.open_nursery() as nursery:
+                for endpoint in (server, client):
+                    nursery.start_soon(run_late if endpoint is late else endpoint.run)
+                await nursery.start(
+                    partial(server.serve, context, handle, handshake_timeout=10, max_half_open=10)
+                )
+                await client.connect(address, dtls.client_context(), timeout=10)
+                await accepted.wait()
+                nursery.cancel_scope.cancel()
+        client.close()
+        server.close()
+
+    trio.run(main)
