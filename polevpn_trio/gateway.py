@@ -10,6 +10,7 @@ import trio
 
 from polevpn_trio.batch import FrameBatch
 from polevpn_trio.control.config import GatewayConfig, ServerUrl
+from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
 from polevpn_trio.control.registration import FEATURES, NATIVE_VERSION, agreed_features
 from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused
 from polevpn_trio.frames import codec
@@ -32,25 +33,19 @@ OUTGOING_BATCHES = 8
 """Batches from the TUN device that may wait for the link; more wait in the device's own queue,
 where the kernel tells the senders to slow down."""
 
-HEART_BEAT_SECONDS = 10.0
-"""Interval of heartbeats, as the originals have it."""
-
 REGISTER_SECONDS = 5.0
 """How long the answer to REGISTER may take. An original router that has a dead connection for
 our address may never answer: only a new connection helps then."""
 
-QUIET_SECONDS = 0.7
-"""Silence on a link in use after which we ask the router for a sign of life."""
+STABLE_SECONDS = 10.0
+"""A link that was lost sooner counts as a failed attempt: where two gateways have been given the
+same address they throw each other out, and should not do so without pause."""
 
-PROBE_SECONDS = 0.7
-"""Least time that this sign may take before we look for another way."""
+MOST_COMPLAINTS = 20
+"""Different reasons why no link can be had that are logged in one outage."""
 
-PROBE_ROUND_TRIPS = 4
-"""The same in smoothed round-trip times, for paths that are longer than that."""
-
-DEAD_SECONDS = 25.0
-"""Silence in spite of heartbeats after which the link is given up even if no other is found:
-two beats unanswered, as the originals have it, and half of a third."""
+LONGEST_ERROR = 200
+"""Characters of a router's complaint that are worth repeating."""
 
 FIRST_RETURN_SECONDS = 5.0
 LONGEST_RETURN_SECONDS = 60.0
@@ -89,13 +84,11 @@ class GatewayStatistics:
 class Gateway:
     """One site's connection to the router, over whichever link is up."""
 
-    def __init__(self, config: GatewayConfig, site: Site, names: NameBook, root: Branch) -> None:
+    def __init__(self, config: GatewayConfig, site: Site, dialer: Dialer, root: Branch) -> None:
         self._config = config
         self._site = site
         self._root = root
-        self._dialer = Dialer(
-            config.kcp_options, config.connect_timeout, site.network.keep_reachable, names
-        )
+        self._dialer = dialer
         self._send, self._receive = trio.open_memory_channel[FrameBatch](OUTGOING_BATCHES)
         self._connected = False
         self._no_link = 0
@@ -112,35 +105,41 @@ class Gateway:
 
     async def connect(self) -> None:
         """Task "connector": keep a link up for ever."""
+        backoff = Backoff()
         uplink: Uplink | None = None
         while True:
             if uplink is None:
-                uplink = await self._reconnect()
+                uplink = await self._reconnect(backoff)
             connection = Connection(self, uplink)
-            self._discard_stale()
+            started = trio.current_time()
             self._connected = True
             try:
                 reason = await connection.serve(self._root)
             finally:
-                self._connected = False
+                self._connected = connection.successor is not None
+            if trio.current_time() - started >= STABLE_SECONDS:
+                backoff = Backoff()
             uplink = connection.successor
-            if uplink is None:
-                log.warning("link to %s lost: %s", connection.link.peer, reason)
-            else:
+            if uplink is not None:
                 log.info("moving to %s %s", uplink.link.scheme, uplink.link.peer)
+                continue
+            # Without a link they would only become old.
+            self._discard_waiting()
+            log.warning("link to %s lost: %s", connection.link.peer, reason)
+            if trio.current_time() - started < STABLE_SECONDS:
+                await trio.sleep(backoff.next_delay())
 
-    def _discard_stale(self) -> None:
-        """Forget packets that waited for a link that is gone."""
+    def _discard_waiting(self) -> None:
+        """Drop and count packets that wait for a link."""
         while True:
             try:
                 self._no_link += self._receive.receive_nowait().packets
             except trio.WouldBlock:
                 return
 
-    async def _reconnect(self) -> Uplink:
+    async def _reconnect(self, backoff: Backoff) -> Uplink:
         """Try the servers in order, again and again, until one takes us."""
-        backoff = Backoff()
-        complaint = ""
+        complaints: set[str] = set()
         while True:
             reasons = []
             for rank in range(len(self._config.servers)):
@@ -149,9 +148,11 @@ class Gateway:
                 except PoleVpnError as error:
                     reasons.append(str(error))
             delay = backoff.next_delay()
-            if (text := "; ".join(reasons)) != complaint:
+            # Each only once: an outage may last for days.
+            text = "; ".join(reasons)
+            if text not in complaints and len(complaints) < MOST_COMPLAINTS:
                 log.warning("%s; trying again until it works", text)
-                complaint = text
+                complaints.add(text)
             await trio.sleep(delay)
 
     async def log_in(self, rank: int) -> Uplink:
@@ -185,14 +186,9 @@ class Gateway:
             raise BadPacket("IP data before the answer to the login")
         answer = AuthAnswer.from_json_untrusted(bytes(runs[0].data))
         if answer.error:
-            raise Refused(f"{server.text} refused our login: {answer.error}")
+            raise Refused(f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}")
         native = agreed_features(answer.native) if self._config.native else None
-        log.info(
-            "logged in at %s %s (%s)",
-            link.scheme,
-            link.peer,
-            "classic" if native is None else "native " + " ".join(sorted(native)),
-        )
+        log.debug("logged in at %s %s", link.scheme, link.peer)
         return Uplink(link, rank, reader, native, tuple(runs[1:]))
 
     def registration(self) -> bytes:
@@ -261,15 +257,17 @@ class Connection:
         self.link = uplink.link
         self.successor: Uplink | None = None
         self._registered = trio.Event()
-        self._used = trio.current_time()
-        self._stirred = trio.Event()
-        self._suspected = trio.Event()
+        self._liveness = Liveness(trio.current_time())
+        self._use_began = trio.Event()
+        self._beat_due = trio.Event()
+        self._doubted = trio.Event()
 
     async def serve(self, parent: Branch) -> Exception:
         """Run the connection until it ends; return why it did."""
         tasks = {
             "receiver": self._receive,
             "sender": self._send,
+            "heartbeat": self._beat,
             "keepalive": self._keep_alive,
             "other path": self._find_other_path,
         }
@@ -291,16 +289,21 @@ class Connection:
                     self._take_control_untrusted(run)
             runs = self._uplink.reader.receive_data_untrusted(await self.link.receive())
             if runs and runs[0].version:
-                self._stir()
+                self._note_use()
 
     def _take_control_untrusted(self, run: FrameRun) -> None:
         if run.command == codec.REGISTER:
             answer = RegisterAnswer.from_json_untrusted(bytes(run.data))
             if answer.error:
-                raise Refused(f"the router refused our registration: {answer.error}")
+                complaint = answer.error[:LONGEST_ERROR]
+                raise Refused(f"the router refused our registration: {complaint}")
             if not self._registered.is_set():
-                log.info("registered at %s %s", self.link.scheme, self.link.peer)
+                native = self._uplink.native
+                dialect = "classic" if native is None else "native " + " ".join(sorted(native))
+                log.info("registered at %s %s (%s)", self.link.scheme, self.link.peer, dialect)
             self._registered.set()
+        elif run.command == codec.HEART_BEAT:
+            self._liveness.answered(trio.current_time())
         elif run.command == codec.CLIENT_CLOSED:
             raise LinkLost("the router asked us to reconnect")
 
@@ -313,71 +316,60 @@ class Connection:
                 batches = self._gateway.only_ipv4(batches)
             if batches:
                 await self.link.send_batch([batch.data for batch in batches])
-                self._stir()
+                self._note_use()
 
-    def _stir(self) -> None:
+    def _note_use(self) -> None:
         """Note that the link is in use, so that its silence means something."""
-        self._used = trio.current_time()
-        self._stirred.set()
+        if self._liveness.used(trio.current_time()):
+            self._use_began.set()
+
+    async def _beat(self) -> None:
+        """Task "heartbeat": send them. A link that takes no more holds up only this task."""
+        while True:
+            await self._beat_due.wait()
+            self._beat_due = trio.Event()
+            await self.link.send_batch([codec.build_frame(codec.HEART_BEAT)])
 
     async def _keep_alive(self) -> None:
-        """Task "keepalive": heartbeats, and suspicion of a link that has fallen silent.
-
-        An idle link is asked every ten seconds only. One in use must give a sign of life
-        soon: a router that was killed takes no leave, and UDP says nothing either.
-        """
+        """Task "keepalive": has heartbeats sent, and judges a link that has fallen silent."""
         with trio.move_on_after(REGISTER_SECONDS):
             await self._registered.wait()
         if not self._registered.is_set():
             raise LinkLost(f"no answer to REGISTER within {REGISTER_SECONDS:g} s")
-        next_beat = trio.current_time()
-        asked = -1.0
         while True:
-            now = trio.current_time()
-            if now - self.link.heard > DEAD_SECONDS:
+            self._use_began = trio.Event()
+            verdict = self._liveness.judge(
+                trio.current_time(), self.link.heard, self.link.statistics().smoothed_rtt
+            )
+            if verdict.dead:
                 raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s")
-            unanswered = asked > self.link.heard
-            quiet_at = max(self.link.heard, asked if unanswered else 0.0) + QUIET_SECONDS
-            if now >= next_beat or (self._used > asked and now >= quiet_at and not unanswered):
-                await self.link.send_batch([codec.build_frame(codec.HEART_BEAT)])
-                next_beat = now + HEART_BEAT_SECONDS
-                if not unanswered:
-                    asked = now
-                continue
-            if unanswered and now - asked > self._patience():
-                self._suspected.set()
-            deadline = next_beat
-            if unanswered:
-                deadline = min(deadline, max(asked + self._patience(), now + QUIET_SECONDS))
-            elif self._used > asked:
-                deadline = min(deadline, quiet_at)
-            self._stirred = trio.Event()
-            with trio.move_on_at(deadline):
-                await self._stirred.wait()
-                # Under load every packet would stir; a short sleep bounds what that costs.
-                await trio.sleep(QUIET_SECONDS / 4)
-
-    def _patience(self) -> float:
-        """Seconds that the router may take to answer a heartbeat."""
-        rtt = self.link.statistics().smoothed_rtt or 0.0
-        return max(PROBE_SECONDS, PROBE_ROUND_TRIPS * rtt)
+            if verdict.beat:
+                self._beat_due.set()
+            if verdict.doubtful:
+                self._doubted.set()
+            with trio.move_on_at(verdict.look_again_at):
+                await self._use_began.wait()
 
     async def _find_other_path(self) -> None:
         """Task "other path": while the link is silent, try to reach a router anew.
 
         The link stays in use meanwhile, and wins if it speaks first.
         """
+        level = logging.INFO
         while True:
-            await self._suspected.wait()
-            suspected_at = trio.current_time()
+            await self._doubted.wait()
+            doubted_at = trio.current_time()
             backoff = Backoff()
-            log.info("%s %s has fallen silent, trying anew", self.link.scheme, self.link.peer)
-            while self.link.heard < suspected_at:
+            link = self.link
+            log.log(level, "%s %s has fallen silent, trying anew", link.scheme, link.peer)
+            # A path that loses much would fill the log.
+            level = logging.DEBUG
+            while link.heard < doubted_at:
                 for rank in range(self._gateway.servers):
-                    if await self._succeed(rank, unless_heard_since=suspected_at):
+                    if await self._succeed(rank, unless_heard_since=doubted_at):
                         return
                 await trio.sleep(backoff.next_delay())
-            self._suspected = trio.Event()
+            self._doubted = trio.Event()
 
     async def _find_better_path(self) -> None:
         """Task "better path": on a fallback, try to return to a server before it."""
@@ -416,7 +408,10 @@ async def run(config: GatewayConfig) -> None:
         # Once everything goes through the tunnel, so does the name server.
         await _look_servers_up(config, names)
     async with open_site(config.site) as site, open_root("gateway") as root:
-        gateway = Gateway(config, site, names, root)
+        dialer = Dialer(
+            config.kcp_options, config.connect_timeout, site.network.keep_reachable, names
+        )
+        gateway = Gateway(config, site, dialer, root)
         root.start_soon("tun reader", gateway.read_tun)
         root.start_soon("tun writer", site.write, site.statistics)
         root.start_soon("connector", gateway.connect)

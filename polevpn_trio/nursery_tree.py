@@ -7,12 +7,12 @@
     +- tcp:443   TLS listener, wss too        +- tun writer    queue -> TUN
     +- site      when the router has one      +- connector     dial, reconnect, fall back
     |  +- tun reader                             +- kcp 192.0.2.1:443
-    |  +- tun writer                                +- transport
-    +- kcp 198.51.100.7:50412                       +- receiver
-    |  +- transport  timers, retransmission         +- sender
-    |  +- receiver   link -> routes                 +- keepalive
-    |  +- sender     queue -> link                  +- better path   (when on a fallback)
-    |  +- keepalive  login and idle limits
+    |  +- tun writer                                +- receiver      link -> site
+    +- kcp 198.51.100.7:50412                       +- sender        queue -> link
+    |  +- transport  timers, retransmission         +- heartbeat
+    |  +- receiver   link -> routes                 +- keepalive     judges silence
+    |  +- sender     queue -> link                  +- other path    (while it is silent)
+    |  +- keepalive  login and idle limits          +- better path   (when on a fallback)
     +- tls 203.0.113.9:51007 ...
 
 Every connection is a nursery of its own: whatever fails in there ends that connection and
@@ -26,7 +26,6 @@ it lives.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -34,10 +33,9 @@ from functools import partial
 import attrs
 import trio
 
-from polevpn_trio.errors import LinkLost, PoleVpnError
+from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport.base import Link
-
-log = logging.getLogger(__name__)
+from polevpn_trio.transport.containment import contained
 
 Statistics = Callable[[], object]
 
@@ -141,35 +139,19 @@ async def run_connection(
     """Be the nursery of one connection until it ends; return why it ended.
 
     ``tasks`` are those of the connection, by name. The first that ends, by an error
-    or not, ends the others. The link is closed when this returns. This is the one place where
-    a connection's errors are caught: a fault of ours in there is logged and ends that
-    connection, never the program.
+    or not, ends the others. The link is closed when this returns. The connection's errors end
+    here: a fault of ours in there is logged and ends that connection, never the program.
     """
-    reason: Exception = LinkLost("the connection was ended")
     try:
-        async with parent.branch(f"{link.scheme} {link.peer}", statistics) as branch:
+        with contained(f"{link.scheme} {link.peer}") as outcome:
+            async with parent.branch(f"{link.scheme} {link.peer}", statistics) as branch:
 
-            async def first_to_end(task: Callable[[], Awaitable[None]]) -> None:
-                await task()
-                branch.nursery.cancel_scope.cancel()
+                async def first_to_end(task: Callable[[], Awaitable[None]]) -> None:
+                    await task()
+                    branch.nursery.cancel_scope.cancel()
 
-            for name, task in tasks.items():
-                branch.start_soon(name, partial(first_to_end, task))
-    except* PoleVpnError as group:
-        reason = _first(group)
-    except* Exception as group:
-        fault = _first(group)
-        log.error("%s %s: internal error: %r", link.scheme, link.peer, fault)
-        log.debug("details of the internal error", exc_info=fault)
-        reason = LinkLost("internal error")
+                for name, task in tasks.items():
+                    branch.start_soon(name, partial(first_to_end, task))
     finally:
         link.close()
-    return reason
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    """Return the first exception of a group, however deep it lies."""
-    error: Exception | BaseExceptionGroup[Exception] = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    return outcome.error or LinkLost("the connection was ended")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import ssl
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 
 import attrs
 import trio
 
 from polevpn_trio.batch import FrameBatch
+from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
+from polevpn_trio.control.line_limit import LineLimit
 from polevpn_trio.control.registration import Answer, End, Register, RouterSession
-from polevpn_trio.errors import BadPacket, HostError, LinkLost, PoleVpnError, Refused
-from polevpn_trio.forwarding.forwarder import Address, Forwarder
+from polevpn_trio.errors import BadPacket, HostError, LinkLost, Refused
+from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
 from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.frames.codec import (
     C2S_IPDATA,
@@ -24,10 +27,12 @@ from polevpn_trio.frames.codec import (
     S2C_IPDATA,
     FrameReader,
 )
+from polevpn_trio.frames.messages import RegisterRequest
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Link, LinkStatistics
+from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.transport.udp import UdpSocket
@@ -38,6 +43,17 @@ log = logging.getLogger(__name__)
 MAX_HALF_OPEN = 512
 """Connections per listener that are not logged in yet: some hundred sites may come back at
 the same moment, and each costs memory and a handshake."""
+
+MAX_LOGIN_BYTES = 16_384
+"""Longest frame that may begin before login; afterwards it is 65,535 bytes."""
+
+STRANGER_LINES = 20
+STRANGER_LINE_SECONDS = 30.0
+"""Lines in the log about connections that ended without a login: so many at once, then one
+in so many seconds. Any port scanner could write there otherwise."""
+
+MAX_FILES = 1 << 16
+"""Open files asked of the kernel: each TCP connection is one, and the usual limit is 1,024."""
 
 LISTEN_BACKLOG = 1024
 
@@ -58,6 +74,22 @@ class ConnectionStatistics:
     malformed: int
 
 
+@attrs.frozen
+class RouterStatistics:
+    """Counters of the whole router; ``strangers`` ended without a login, whatever they tried."""
+
+    forwarder: ForwarderStatistics
+    strangers: int
+
+
+@attrs.frozen
+class UdpListenerStatistics:
+    """Counters of the UDP listener; ``admission`` counts those past the handshake."""
+
+    endpoint: dtls.EndpointStatistics
+    admission: AdmissionStatistics
+
+
 class Router:
     """What the connections of one router share."""
 
@@ -65,7 +97,8 @@ class Router:
         self.config = config
         self.root = root
         self.forwarder = Forwarder()
-        self.half_open = trio.CapacityLimiter(MAX_HALF_OPEN)
+        self._stranger_lines = LineLimit(STRANGER_LINES, STRANGER_LINE_SECONDS)
+        self._strangers = 0
 
     def displace(self, newcomer: GatewayConnection, gateways: Sequence[Address]) -> None:
         """End other connections that hold these gateway addresses: they are stale."""
@@ -75,12 +108,34 @@ class Router:
                 log.info("%s: %s connected anew from %s", owner.name, address, newcomer.name)
                 owner.close(f"{address} connected anew")
 
+    def note_stranger(self, name: str, reason: str) -> None:
+        """Log the end of a connection that never logged in, if it is not one of too many."""
+        self._strangers += 1
+        suppressed = self._stranger_lines.take(trio.current_time())
+        if suppressed is None:
+            log.debug("%s: ended without a login: %s", name, reason)
+            return
+        more = f" (and {suppressed} more since the last such line)" if suppressed else ""
+        log.warning("%s: ended without a login: %s%s", name, reason, more)
+
+    def note_failed_start(self, name: str, error: Exception | None) -> None:
+        """Count a connection that did not get as far as speaking our protocol."""
+        self._strangers += 1
+        log.debug("%s: no connection came about: %s", name, error)
+
+    def statistics(self) -> RouterStatistics:
+        """Return the counters."""
+        return RouterStatistics(self.forwarder.statistics(), self._strangers)
+
 
 class GatewayConnection:
     """One gateway's connection to the router: a peer that packets can be forwarded to."""
 
-    def __init__(self, router: Router, link: Link) -> None:
+    def __init__(self, router: Router, link: Link, place: Place, login_by: float) -> None:
+        """Serve ``link``, which holds a ``place`` until its peer has logged in, by ``login_by``."""
         self._router = router
+        self._place = place
+        self._login_by = login_by
         self._link = link
         self._session = RouterSession(router.config.key, offer_native=router.config.native)
         self._reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
@@ -122,11 +177,16 @@ class GatewayConnection:
             "keepalive": self._keep_alive,
         }
         try:
-            reason = await run_connection(self._router.root, self._link, tasks, self.statistics)
+            ended_by = await run_connection(self._router.root, self._link, tasks, self.statistics)
         finally:
             self._router.forwarder.unregister(self)
-        level = logging.WARNING if isinstance(reason, BadPacket | Refused) else logging.INFO
-        log.log(level, "%s: ended: %s", self.name, self._closed_because or reason)
+            self._place.leave()
+        reason = self._closed_because or str(ended_by)
+        if self._authenticated.is_set():
+            level = logging.WARNING if isinstance(ended_by, BadPacket) else logging.INFO
+            log.log(level, "%s: ended: %s", self.name, reason)
+        else:
+            self._router.note_stranger(self.name, reason)
 
     async def _receive(self) -> None:
         """Task "receiver": control frames are answered, packets go to their routes."""
@@ -145,53 +205,72 @@ class GatewayConnection:
                     packets = []
                     await self._control_untrusted(run.command, run.sequence, bytes(run.data))
             self._router.forwarder.route_batch(packets, self)
+            if not self._session.accepts_data and self._reader.pending_bytes > MAX_LOGIN_BYTES:
+                raise BadPacket(f"more than {MAX_LOGIN_BYTES} bytes before login")
 
     async def _control_untrusted(self, command: int, sequence: int, payload: bytes) -> None:
-        logged_in = self._session.accepts_data
-        for action in self._session.receive_control_untrusted(command, sequence, payload):
-            match action:
-                case Answer(frame):
-                    await self._link.send_batch([frame])
-                case Register(request, answer):
-                    gateways: list[Address] = [
-                        address for address in (request.gateway, request.gateway6) if address
-                    ]
-                    self._router.displace(self, gateways)
-                    # The answer first: data on a device that is not up yet ends a Go gateway.
-                    await self._link.send_batch([answer.frame])
-                    self._router.forwarder.register(self, gateways, request.networks)
-                    log.info(
-                        "%s: registered %s for %s",
-                        self.name,
-                        ", ".join(map(str, gateways)) or "no gateway",
-                        ", ".join(map(str, request.networks)) or "no network",
-                    )
-                    if request.unusable:
-                        log.warning(
-                            "%s: %d unusable addresses in its registration were ignored",
-                            self.name,
-                            request.unusable,
-                        )
-                case End(reason):
-                    with trio.move_on_after(REFUSAL_SECONDS):
-                        await self._link.drain()
-                    raise Refused(reason)
-        if self._session.accepts_data and not logged_in:
+        """Act on one control frame.
+
+        Answers are left to the sender: were this task to wait until a link takes them, it would
+        not hear what makes the link take more.
+        """
+        match self._session.receive_control_untrusted(command, sequence, payload):
+            case [Answer(frame), End(reason)]:
+                await self._refuse(frame, reason)
+            case [Answer(frame)]:
+                self._outgoing.put_control_nowait(frame)
+            case [Register(request, answer)]:
+                self._register(request, answer)
+        if self._session.accepts_data and not self._authenticated.is_set():
             self._authenticated.set()
+            self._place.leave()
             features = self._session.native
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
             log.info("%s: logged in (%s)", self.name, dialect)
 
+    def _register(self, request: RegisterRequest, answer: Answer) -> None:
+        """Install the routes of a gateway, in place of those of a stale connection."""
+        gateways: list[Address] = [a for a in (request.gateway, request.gateway6) if a]
+        # The answer first: data on a device that is not up yet ends a Go gateway.
+        if not self._outgoing.put_control_nowait(answer.frame):
+            raise LinkLost("it does not read our answers")
+        self._router.displace(self, gateways)
+        self._router.forwarder.register(self, gateways, request.networks)
+        log.info(
+            "%s: registered %s for %s",
+            self.name,
+            ", ".join(map(str, gateways)) or "no gateway",
+            ", ".join(map(str, request.networks)) or "no network",
+        )
+        if request.unusable:
+            log.warning(
+                "%s: %d unusable addresses in its registration were ignored",
+                self.name,
+                request.unusable,
+            )
+
+    async def _refuse(self, answer: bytes, reason: str) -> None:
+        """End the connection once the refusal has reached the peer."""
+        with trio.move_on_after(REFUSAL_SECONDS):
+            # Straight to the link: before login there is nothing that the sender could be sending.
+            await self._link.send_batch([answer])
+            await self._link.drain()
+        raise Refused(reason)
+
     async def _send(self) -> None:
         """Task "sender": what is queued for this gateway goes onto its link."""
+        limit = self._router.config.idle_timeout
         while True:
             batches = await self._outgoing.get_batches(SEND_BATCH_BYTES)
-            await self._link.send_batch([batch.data for batch in batches])
+            with trio.move_on_after(limit) as scope:
+                await self._link.send_batch([batch.data for batch in batches])
+            if scope.cancelled_caught:
+                raise LinkLost(f"it took nothing for {limit:g} s")
 
     async def _keep_alive(self) -> None:
         """Task "keepalive": ends a connection that does not log in, or falls silent."""
         config = self._router.config
-        with trio.move_on_after(config.auth_timeout):
+        with trio.move_on_at(self._login_by):
             await self._authenticated.wait()
         if not self._authenticated.is_set():
             raise LinkLost(f"no login within {config.auth_timeout:g} s")
@@ -227,6 +306,7 @@ async def run(config: RouterConfig) -> None:
 
     Raises HostError when a port or the TUN device cannot be had.
     """
+    _allow_many_files()
     async with AsyncExitStack() as stack, open_root("router") as root:
         router = Router(config, root)
         if config.site is not None:
@@ -237,6 +317,14 @@ async def run(config: RouterConfig) -> None:
         if config.tls is not None:
             await root.nursery.start(partial(_listen_tcp, router, config.tls))
         log.info("ready")
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files as far as we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _join_site(router: Router, config: SiteConfig, site: Site) -> None:
@@ -258,12 +346,16 @@ async def _listen_udp(
     except OSError as error:
         raise HostError(_cannot_listen("udp", config, error)) from error
     endpoint = dtls.DtlsEndpoint(udp)
+    admission = Admission(MAX_HALF_OPEN)
 
     async def handle(session: dtls.DtlsSession) -> None:
-        await GatewayConnection(router, KcpLink(session, router.config.kcp_options)).serve()
+        await _serve_kcp(router, admission, session)
 
     try:
-        async with router.root.branch(f"udp:{config.port}", endpoint.statistics) as branch:
+        async with router.root.branch(
+            f"udp:{config.port}",
+            lambda: UdpListenerStatistics(endpoint.statistics(), admission.statistics()),
+        ) as branch:
             await branch.nursery.start(endpoint.run)
             await branch.nursery.start(
                 partial(
@@ -292,10 +384,12 @@ async def _listen_tcp(
     except OSError as error:
         raise HostError(_cannot_listen("tcp", config, error)) from error
 
-    async def handle(stream: trio.SocketStream) -> None:
-        await _serve_tcp(router, context, stream)
+    admission = Admission(MAX_HALF_OPEN)
 
-    async with router.root.branch(f"tcp:{config.port}") as branch:
+    async def handle(stream: trio.SocketStream) -> None:
+        await _serve_tcp(router, admission, context, stream)
+
+    async with router.root.branch(f"tcp:{config.port}", admission.statistics) as branch:
         for listener in listeners:
             log.info("listening on %s (tls, wss)", format_address(listener.socket.getsockname()))
         task_status.started()
@@ -307,50 +401,84 @@ def _cannot_listen(protocol: str, config: ListenerConfig, error: OSError) -> str
     return f"cannot listen on {where}: {(error.strerror or str(error)).lower()}"
 
 
-async def _serve_tcp(router: Router, context: ssl.SSLContext, accepted: trio.SocketStream) -> None:
+async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSession) -> None:
+    """Serve a client that has finished the DTLS handshake."""
+    host = str(session.peer_address[0])
+    name = f"kcp {format_address(session.peer_address)}"
+    login_by = trio.current_time() + router.config.auth_timeout
+    with trio.CancelScope() as scope, _place(admission, host, scope) as place, contained(name):
+        link = KcpLink(session, router.config.kcp_options)
+        await GatewayConnection(router, link, place, login_by).serve()
+    if scope.cancelled_caught:
+        router.note_stranger(name, "too many who do not log in")
+
+
+async def _serve_tcp(
+    router: Router, admission: Admission, context: ssl.SSLContext, accepted: trio.SocketStream
+) -> None:
     """Secure one accepted connection, see what it speaks, and serve it.
 
     All of it in the connection's own task and under one deadline: a client that says nothing
     holds up nobody else.
     """
     try:
-        peer = format_address(accepted.socket.getpeername())
-        router.half_open.acquire_on_behalf_of_nowait(accepted)
-    except (OSError, trio.WouldBlock):
-        accepted.socket.close()
+        address = accepted.socket.getpeername()
+    except OSError:
+        # Gone again already.
         return
+    name = f"tcp {format_address(address)}"
+    login_by = trio.current_time() + router.config.auth_timeout
     plain = socket.socket(fileno=accepted.socket.detach())
-    stream: tls.TlsStream | None = None
-    try:
-        async with trio.open_nursery() as nursery:
+    served = False
+    with trio.CancelScope() as scope, _place(admission, str(address[0]), scope) as place:
+        with contained(name) as outcome:
+            stream = await _secure(plain, context, login_by)
             try:
-                with trio.fail_after(router.config.auth_timeout):
-                    stream = await tls.TlsStream.handshake(plain, context)
-                    link = await _recognise(stream, peer, nursery)
+                async with trio.open_nursery() as nursery:
+                    link = await _recognise(stream, format_address(address), nursery, login_by)
+                    served = True
+                    await GatewayConnection(router, link, place, login_by).serve()
+                    nursery.cancel_scope.cancel()
             finally:
-                router.half_open.release_on_behalf_of(accepted)
-            await GatewayConnection(router, link).serve()
-            nursery.cancel_scope.cancel()
-    except* (PoleVpnError, trio.BrokenResourceError) as group:
-        log.debug("%s: refused: %s", peer, group.exceptions[0])
-    except* trio.TooSlowError:
-        log.debug("%s: no login within %g s", peer, router.config.auth_timeout)
+                stream.close()
+        if not served:
+            router.note_failed_start(name, outcome.error)
+    if scope.cancelled_caught:
+        router.note_stranger(name, "too many who do not log in")
+
+
+@contextmanager
+def _place(admission: Admission, host: str, scope: trio.CancelScope) -> Iterator[Place]:
+    """Hold a place for a connection that is not logged in; ``scope`` is what ends it."""
+    place = admission.enter(host, scope.cancel)
+    try:
+        yield place
     finally:
-        if stream is not None:
-            stream.close()
-        else:
-            plain.close()
+        place.leave()
 
 
-async def _recognise(stream: tls.TlsStream, peer: str, nursery: trio.Nursery) -> Link:
+async def _secure(plain: socket.socket, context: ssl.SSLContext, login_by: float) -> tls.TlsStream:
+    with trio.move_on_at(login_by):
+        return await tls.TlsStream.handshake(plain, context)
+    raise LinkLost("TLS handshake not finished in time")
+
+
+async def _recognise(
+    stream: tls.TlsStream, peer: str, nursery: trio.Nursery, login_by: float
+) -> Link:
     """Tell by the first bytes whether a client speaks frames or WebSocket."""
-    start = b""
-    while len(start) < len(WEBSOCKET_START):
-        received = await stream.receive_some()
-        if not received:
-            raise LinkLost("closed before it said anything")
-        start += received
-    stream.push_back(start)
-    if start.startswith(WEBSOCKET_START):
-        return await accept_websocket(stream, peer, nursery)
-    return tls.TlsLink(stream, peer)
+    with trio.move_on_at(login_by):
+        start = b""
+        while len(start) < len(WEBSOCKET_START):
+            try:
+                received = await stream.receive_some()
+            except trio.BrokenResourceError as error:
+                raise LinkLost(f"cannot receive: {error}") from error
+            if not received:
+                raise LinkLost("closed before it said anything")
+            start += received
+        stream.push_back(start)
+        if start.startswith(WEBSOCKET_START):
+            return await accept_websocket(stream, peer, nursery)
+        return tls.TlsLink(stream, peer)
+    raise LinkLost("it said nothing in time")

@@ -88,13 +88,32 @@ class Site:
             self._not_in_acls += run.packets
 
     def deliver_nowait(self, batch: FrameBatch) -> bool:
-        """Pass packets on without waiting; False (and counted) when the writer is full."""
+        """Pass packets on without waiting; False (and counted) when the writer is full.
+
+        Packets that the ``acls`` do not let in are left out and counted.
+        """
+        if self._sources.restricts:
+            batch = self._admitted(batch)
+            if not batch.packets:
+                return True
         try:
             self._send.send_nowait(batch)
         except trio.WouldBlock:
             self._writer_full += batch.packets
             return False
         return True
+
+    def _admitted(self, batch: FrameBatch) -> FrameBatch:
+        """Keep those of a batch's packets, whatever it was grouped by, whose source may pass."""
+        kept = []
+        packets = 0
+        for run in self.reader().receive_data_untrusted(batch.data):
+            if self._sources.allows(run.address):
+                kept.append(run.data)
+                packets += run.packets
+            else:
+                self._not_in_acls += run.packets
+        return FrameBatch(b"".join(kept), packets)
 
     async def write(self) -> None:
         """Write to the device what was delivered. The task "tun writer"; runs for ever."""

@@ -61,6 +61,7 @@ class Forwarder:
     """
 
     def __init__(self) -> None:
+        self._registered: set[Peer] = set()
         self._gateways: dict[bytes, Peer] = {}
         self._networks: PrefixTable[list[Peer]] = PrefixTable()
         self._cache: dict[bytes, tuple[Peer, bool] | None] = {}
@@ -82,6 +83,7 @@ class Forwarder:
         A gateway address belongs to one peer: taking it from another does not remove that
         one's networks; the caller ends the stale connection.
         """
+        self._registered.add(peer)
         for address in gateways:
             self._gateways[address.packed] = peer
         for network in networks:
@@ -95,7 +97,10 @@ class Forwarder:
         self._cache.clear()
 
     def unregister(self, peer: Peer) -> None:
-        """Take away all that ``peer`` has registered."""
+        """Take away all that ``peer`` has registered; costs nothing if that is nothing."""
+        if peer not in self._registered:
+            return
+        self._registered.remove(peer)
         self._gateways = {key: owner for key, owner in self._gateways.items() if owner is not peer}
         for network, owners in list(self._networks):
             if peer in owners:

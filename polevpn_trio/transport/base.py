@@ -35,7 +35,8 @@ class Link(ABC):
     """One connection to a peer, carrying frames in order and complete.
 
     One task may receive while others send, and must: acknowledgements are heard by receiving, so
-    nothing that was sent makes progress without. Everything but `close` raises
+    nothing that was sent makes progress without. So the task that receives never sends while
+    others do: it would wait for itself. Everything but `close` raises
     `~polevpn_trio.errors.LinkLost` once the link is gone, whoever ended it.
     """
 

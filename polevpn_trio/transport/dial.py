@@ -10,6 +10,7 @@ import errno
 import logging
 import random
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -20,6 +21,7 @@ from polevpn_trio.control.config import KcpOptions, ServerUrl
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import Link
+from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.udp import UdpSocket
 from polevpn_trio.transport.websocket import open_websocket
@@ -103,7 +105,8 @@ class Dialer:
     """Connects to routers.
 
     ``before_connect`` is told the addresses that are about to be called, before any packet
-    leaves: a default route through the tunnel must not swallow the tunnel's own packets.
+    leaves, and those that other links are using: a default route through the tunnel must not
+    swallow the tunnel's own packets.
     ``timeout`` is in seconds, for each address of a server.
     """
 
@@ -111,6 +114,7 @@ class Dialer:
     timeout: float
     before_connect: Callable[[tuple[Address, ...]], Awaitable[None]]
     names: NameBook = attrs.field(factory=NameBook)
+    _in_use: Counter[Address] = attrs.field(factory=Counter)
 
     async def serve_link(self, server: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
         """Connect to ``server``, report the link, and tend it until it is closed.
@@ -119,22 +123,29 @@ class Dialer:
         is noticed by those who use it and does not raise here.
         """
         addresses = await self.names.look_up(server, self.timeout)
-        await self.before_connect(tuple(ip_address(address[0]) for _, address in addresses))
-        reasons = []
+        called = [ip_address(address[0]) for _, address in addresses]
+        self._in_use.update(called)
+        try:
+            await self.before_connect(tuple(each for each, n in self._in_use.items() if n > 0))
+            await self._serve_first(server, addresses, task_status)
+        finally:
+            self._in_use.subtract(called)
+
+    async def _serve_first(
+        self, server: ServerUrl, addresses: list[Resolved], task_status: trio.TaskStatus[Link]
+    ) -> None:
+        """Connect to the first of the addresses that answers, and tend the link."""
+        reasons: list[str] = []
         for family, address in addresses:
-            async with trio.open_nursery() as nursery:
-                try:
-                    with trio.fail_after(self.timeout):
-                        link = await self._connect(server, family, address, nursery)
-                except trio.TooSlowError:
-                    reasons.append(f"{format_address(address)}: no answer in {self.timeout:g} s")
-                except LinkLost as error:
-                    reasons.append(f"{format_address(address)}: {error}")
-                else:
+            link: Link | None = None
+            with contained(f"{server.scheme} {format_address(address)}") as outcome:
+                async with trio.open_nursery() as nursery:
+                    link = await self._connect_in_time(server, family, address, nursery)
                     await self._tend(link, task_status)
                     nursery.cancel_scope.cancel()
-                    return
-                nursery.cancel_scope.cancel()
+            if link is not None:
+                return
+            reasons.append(f"{format_address(address)}: {outcome.error}")
         raise LinkLost(f"cannot reach {server.text}: " + "; ".join(reasons))
 
     async def _tend(self, link: Link, task_status: trio.TaskStatus[Link]) -> None:
@@ -144,18 +155,25 @@ class Dialer:
                 await nursery.start(link.run)
                 task_status.started(link)
                 await link.wait_closed()
-        except* Exception as group:
-            log.error("%s %s: internal error: %r", link.scheme, link.peer, group.exceptions[0])
-            log.debug("details of the internal error", exc_info=group)
         finally:
             link.close()
 
-    async def _connect(
+    async def _connect_in_time(
         self, server: ServerUrl, family: int, address: tuple[str, int], nursery: trio.Nursery
     ) -> Link:
         """Connect to one address; tasks that the link needs go into ``nursery``."""
         if server.scheme == "kcp":
+            # Keeps the time itself, and has more to say about why it ran out.
             return await self._connect_kcp(address, nursery)
+        try:
+            with trio.fail_after(self.timeout):
+                return await self._connect_stream(server, family, address, nursery)
+        except trio.TooSlowError as error:
+            raise LinkLost(f"no answer in {self.timeout:g} s") from error
+
+    async def _connect_stream(
+        self, server: ServerUrl, family: int, address: tuple[str, int], nursery: trio.Nursery
+    ) -> Link:
         stream = await self._connect_tls(server, family, address)
         try:
             peer = format_address(address)
@@ -183,7 +201,10 @@ class Dialer:
     async def _connect_tls(
         self, server: ServerUrl, family: int, address: tuple[str, int]
     ) -> tls.TlsStream:
-        connecting = trio.socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connecting = trio.socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            raise LinkLost(_reason(error)) from error
         try:
             await connecting.connect(address)
         except OSError as error:

@@ -23,8 +23,9 @@ RECEIVE_SIZE = 131_072
 RECORD_SIZE = 16_384
 """The largest TLS record (RFC 8446 section 5.1), which is what one read call yields at most."""
 
-SOCKET_BUFFER = 4 * 1024 * 1024
-"""Upper bound asked of the kernel for each direction's socket buffer."""
+NOT_SENT_LIMIT = 131_072
+"""Bytes that may wait in the kernel beyond what is on its way: what is more only makes control
+frames, and the answers of TCP inside the tunnel, wait behind it."""
 
 
 def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
@@ -77,14 +78,24 @@ class TlsStream(trio.abc.Stream):
         We are the server unless ``server_name`` says whom we called. Raises LinkLost when the
         peer does not speak TLS, or goes away. The caller sets the deadline.
         """
-        plain.setblocking(False)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        secured = context.wrap_socket(
-            plain,
-            server_side=server_name is None,
-            server_hostname=server_name,
-            do_handshake_on_connect=False,
-        )
+        try:
+            if server_name is not None:
+                _check_name(server_name)
+            # Raises if the peer is gone: wrap_socket would, and lose the socket on the way.
+            plain.getpeername()
+            plain.setblocking(False)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_LIMIT)
+            secured = context.wrap_socket(
+                plain,
+                server_side=server_name is None,
+                server_hostname=server_name,
+                do_handshake_on_connect=False,
+            )
+        except (OSError, ValueError) as error:
+            # A peer that has reset the connection already, a name that cannot be one.
+            plain.close()
+            raise LinkLost(f"TLS handshake failed: {_reason(error)}") from error
         stream = cls(secured)
         try:
             await stream._retry(secured.do_handshake)
@@ -194,6 +205,14 @@ class TlsStream(trio.abc.Stream):
         """Close, as `close` does."""
         self.close()
         await trio.lowlevel.checkpoint()
+
+
+def _check_name(name: str) -> None:
+    """Raise ValueError for what cannot be sent as a server's name."""
+    # Not left to wrap_socket: in this case it does not close the socket it has taken over.
+    if not name or name.startswith("."):
+        raise ValueError(f"{name!r} is no name of a server")
+    name.encode("idna")
 
 
 def _reason(error: Exception) -> str:

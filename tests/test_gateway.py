@@ -1,0 +1,554 @@
+"""The gateway's logic over links in memory, in virtual time."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.control.config import GatewayConfig, ServerUrl, SiteConfig
+from polevpn_trio.control.liveness import HEART_BEAT_SECONDS
+from polevpn_trio.errors import LinkLost
+from polevpn_trio.frames import codec
+from polevpn_trio.gateway import REGISTER_SECONDS, Gateway
+from polevpn_trio.nursery_tree import open_root
+from polevpn_trio.site import Site
+from polevpn_trio.transport.base import Link
+from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
+
+KEY = "secret"
+ANSWERED = (codec.AUTH, codec.REGISTER, codec.HEART_BEAT)
+SITE = SiteConfig(
+    gateway=IPv4Address("10.8.0.2"),
+    gateway6=IPv6Address("fd00::2"),
+    local_networks=(IPv4Network("192.168.1.0/24"),),
+    acls=(IPv4Network("10.9.0.0/16"),),
+)
+
+
+class MemoryDevice:
+    """A TUN device whose host is the test."""
+
+    name = "tun7"
+
+    def __init__(self) -> None:
+        self.from_host, self._read = trio.open_memory_channel[bytes](1000)
+        self.to_host: list[bytes] = []
+
+    async def read_batch(self, command: int) -> FrameBatch:
+        packet = await self._read.receive()
+        return FrameBatch(codec.build_frame(command, packet), 1)
+
+    async def write_batch(self, data: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        self.to_host += [frame.payload for frame in split(bytes(data))]
+
+    def statistics(self) -> None:
+        return None
+
+
+class Call:
+    """One connection that the gateway made, from the router's side."""
+
+    def __init__(self, server: Server, link: MemoryLink, gateways_end: MemoryLink) -> None:
+        self.server = server
+        self.link = link
+        self.gateways_end = gateways_end
+        self.at = trio.current_time()
+        self.got: list[Frame] = []
+
+    def of(self, command: int) -> list[Frame]:
+        return [frame for frame in self.got if frame.command == command]
+
+    @property
+    def registered(self) -> bool:
+        return bool(self.of(codec.REGISTER)) and not self.gateways_end.is_closed
+
+    async def send(self, *packets: bytes) -> None:
+        await self.link.send_batch([frames(codec.S2C_IPDATA, *packets)])
+
+    async def control(self, command: int, **body: object) -> None:
+        payload = json.dumps(body).encode() if body or command != codec.HEART_BEAT else b""
+        await self.link.send_batch([codec.build_frame(command, payload)])
+
+    async def serve(self) -> None:
+        try:
+            while True:
+                for frame in split(bytes(await self.link.receive())):
+                    self.got.append(frame)
+                    if frame.command in self.server.answers:
+                        await self.control(frame.command, **self.server.answers[frame.command])
+        except LinkLost:
+            self.link.close()
+
+
+@attrs.define
+class Server:
+    """A router: whether it can be reached, and what it answers to which command."""
+
+    scheme: str = "kcp"
+    up: bool = True
+    native: bool = False
+    answers: dict[int, dict[str, object]] = attrs.field(factory=dict)
+    calls: list[Call] = attrs.field(factory=list)
+    attempts: list[float] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        usual: dict[int, dict[str, object]] = {each: {} for each in ANSWERED}
+        if self.native:
+            usual[codec.AUTH] = {"native": {"version": 1, "features": ["ipv6"]}}
+        self.answers = usual | self.answers
+
+
+class World:
+    """A gateway, its site's host and the routers that it may call."""
+
+    def __init__(self, servers: list[Server], nursery: trio.Nursery) -> None:
+        self.servers = servers
+        self.nursery = nursery
+        self.device = MemoryDevice()
+        urls = tuple(
+            ServerUrl(server.scheme, f"192.0.2.{rank}", 443, "/", f"{server.scheme}://{rank}")
+            for rank, server in enumerate(servers)
+        )
+        self.config = GatewayConfig(Path("gateway.json"), urls, KEY, SITE)
+        self.site = Site(SITE, self.device, None)  # type: ignore[arg-type]  # in memory
+        self.gateway: Gateway
+
+    async def serve_link(self, url: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
+        """What a Dialer does."""
+        rank = int(url.text.partition("://")[2])
+        server = self.servers[rank]
+        server.attempts.append(trio.current_time())
+        await trio.sleep(0.02)
+        if not server.up:
+            raise LinkLost(f"cannot reach {url.text}")
+        ours, theirs = link_pair(url.scheme, f"192.0.2.{rank}:443")
+        call = Call(server, theirs, ours)
+        server.calls.append(call)
+        self.nursery.start_soon(call.serve)
+        task_status.started(ours)
+        try:
+            await ours.wait_closed()
+        finally:
+            ours.close()
+
+    @property
+    def calls(self) -> list[Call]:
+        return sorted((c for s in self.servers for c in s.calls), key=lambda call: call.at)
+
+    async def registered(self, seconds: float = 60.0) -> Call:
+        """Wait for the one connection that is registered."""
+        with trio.fail_after(seconds):
+            while True:
+                found = [call for call in self.calls if call.registered]
+                if found:
+                    assert len(found) == 1
+                    return found[0]
+                await trio.sleep(0.01)
+
+    async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> float:
+        """Wait for something; return how long it took."""
+        began = trio.current_time()
+        with trio.fail_after(seconds):
+            while not condition():  # noqa: ASYNC110 - a condition is no event, and time is virtual
+                await trio.sleep(0.01)
+        return trio.current_time() - began
+
+    def send(self, packet: bytes) -> None:
+        self.device.from_host.send_nowait(packet)
+
+    async def keep_sending(self) -> None:
+        while True:
+            self.send(PACKET)
+            await trio.sleep(0.05)
+
+
+PACKET = ipv4("192.168.1.5", "10.9.0.1")
+
+
+def with_gateway(body: Callable[[World], Awaitable[None]], *servers: Server) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            world = World(list(servers), nursery)
+            async with open_root("gateway") as root:
+                dialer: Any = world
+                world.gateway = Gateway(world.config, world.site, dialer, root)
+                root.start_soon("tun reader", world.gateway.read_tun)
+                root.start_soon("tun writer", world.site.write)
+                root.start_soon("connector", world.gateway.connect)
+                await body(world)
+                root.nursery.cancel_scope.cancel()
+            for call in world.calls:
+                assert call.gateways_end.is_closed, "a link was leaked"
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_logs_in_registers_beats_and_carries_packets_both_ways() -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        (login,), (registration,) = call.of(codec.AUTH), call.of(codec.REGISTER)
+        assert json.loads(login.payload)["key"] == KEY
+        assert json.loads(registration.payload) == {
+            "gateway": "10.8.0.2",
+            "gateway6": "fd00::2",
+            "key": KEY,
+            "network": ["192.168.1.0/24"],
+        }
+        world.send(PACKET)
+        await call.send(ipv4("10.9.0.1", "192.168.1.5"))
+        await trio.sleep(35)
+        assert [frame.payload for frame in call.of(codec.C2S_IPDATA)] == [PACKET]
+        assert world.device.to_host == [ipv4("10.9.0.1", "192.168.1.5")]
+        assert len(call.of(codec.HEART_BEAT)) >= 4
+        assert all(frame.sequence == 0 for frame in call.got)
+        assert len(world.calls) == 1
+
+    with_gateway(body, Server())
+
+
+def test_packets_of_sources_not_in_acls_do_not_reach_the_site() -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        good = ipv4("10.9.7.7", "192.168.1.5")
+        await call.send(ipv4("10.10.0.1", "192.168.1.5"), good, ipv6(1, 2))
+        await trio.sleep(1)
+        assert world.device.to_host == [good]
+        assert world.site.statistics().not_in_acls == 2
+
+    with_gateway(body, Server())
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_ipv6_goes_only_to_routers_that_know_it(native: bool) -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        world.send(ipv6(1, 2))
+        world.send(PACKET)
+        await trio.sleep(1)
+        expected = [ipv6(1, 2), PACKET] if native else [PACKET]
+        assert [frame.payload for frame in call.of(codec.C2S_IPDATA)] == expected
+
+    with_gateway(body, Server(native=native))
+
+
+def test_nothing_is_sent_before_the_registration_is_answered() -> None:
+    async def body(world: World) -> None:
+        await world.until(lambda: world.calls and world.calls[0].of(codec.REGISTER))
+        world.send(PACKET)
+        await trio.sleep(1)
+        assert world.calls[0].of(codec.C2S_IPDATA) == []
+        await world.calls[0].control(codec.REGISTER)
+        await trio.sleep(0.1)
+        assert len(world.calls[0].of(codec.C2S_IPDATA)) == 1
+
+    server = Server()
+    del server.answers[codec.REGISTER]
+    with_gateway(body, server)
+
+
+def test_a_registration_without_answer_ends_the_connection() -> None:
+    async def body(world: World) -> None:
+        await world.until(lambda: world.calls and world.calls[0].of(codec.REGISTER))
+        first = world.calls[0]
+        took = await world.until(lambda: first.gateways_end.is_closed)
+        assert took == pytest.approx(REGISTER_SECONDS, abs=0.2)
+        first.server.answers[codec.REGISTER] = {}
+        await world.registered(2)
+        assert len(first.of(codec.REGISTER)) == 1
+
+    server = Server()
+    del server.answers[codec.REGISTER]
+    with_gateway(body, server)
+
+
+def test_a_refused_login_is_tried_again_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        await trio.sleep(60)
+        assert len(world.calls) > 10
+        world.servers[0].answers[codec.AUTH] = {}
+        await world.registered(10)
+
+    with caplog.at_level(logging.INFO):
+        with_gateway(body, Server(answers={codec.AUTH: {"error": "invalid key" + "!" * 50_000}}))
+    complaints = [each for each in caplog.messages if "refused our login: invalid key" in each]
+    assert len(complaints) == 1
+    assert len(complaints[0]) < 400
+    assert KEY not in caplog.text
+
+
+def test_attempts_become_rare_in_a_long_outage_and_do_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def body(world: World) -> None:
+        await trio.sleep(10 * 3600)
+        attempts = world.servers[0].attempts
+        assert attempts[1] - attempts[0] < 1
+        assert 15 < attempts[-1] - attempts[-2] <= 31
+        assert len(attempts) < 3000
+
+    with caplog.at_level(logging.INFO):
+        with_gateway(body, Server(up=False))
+    assert len(caplog.messages) < 5
+
+
+def test_client_closed_makes_it_reconnect() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        await trio.sleep(20)
+        await first.control(codec.CLIENT_CLOSED)
+        await world.until(lambda: first.gateways_end.is_closed, 1)
+        assert await world.registered(1) is not first
+
+    with_gateway(body, Server())
+
+
+def test_a_link_lost_at_once_again_and_again_is_no_busy_loop() -> None:
+    """As when two gateways are configured with the same address."""
+
+    async def body(world: World) -> None:
+        async def throw_out() -> None:
+            while True:
+                call = await world.registered()
+                call.link.close()
+                await world.until(lambda ended=call.gateways_end: ended.is_closed)  # type: ignore[misc]
+
+        world.nursery.start_soon(throw_out)
+        await trio.sleep(120)
+        assert 20 < len(world.calls) < 130
+
+    with_gateway(body, Server())
+
+
+def test_reconnects_at_once_when_a_good_link_ends() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        await trio.sleep(30)
+        first.link.close()
+        await trio.sleep(0.2)
+        assert await world.registered(0.1) is not first
+
+    with_gateway(body, Server())
+
+
+def test_packets_without_a_link_are_dropped_counted_and_not_sent_late() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        await trio.sleep(30)
+        first.server.up = False
+        first.gateways_end.taking = trio.Event()
+        for _ in range(30):
+            world.send(PACKET)
+        await trio.sleep(0.1)
+        first.link.close()
+        await trio.sleep(5)
+        for _ in range(7):
+            world.send(PACKET)
+        await trio.sleep(1)
+        assert world.device._read.statistics().current_buffer_used == 0
+        first.server.up = True
+        second = await world.registered(10)
+        fresh = ipv4("192.168.1.9", "10.9.0.9")
+        world.send(fresh)
+        await trio.sleep(1)
+        assert [frame.payload for frame in second.of(codec.C2S_IPDATA)] == [fresh]
+        # What the sender had already taken went down with the link.
+        assert world.gateway._no_link >= 30
+
+    with_gateway(body, Server())
+
+
+def test_falls_back_in_order_and_returns_to_the_better_server() -> None:
+    async def body(world: World) -> None:
+        best, fallback, last = world.servers
+        call = await world.registered()
+        assert call.server is fallback
+        assert not last.attempts
+        await trio.sleep(30)
+        best.up = True
+        await world.until(lambda: best.calls and best.calls[-1].registered, 61)
+        assert call.gateways_end.is_closed
+        assert not last.attempts
+        # Where it is best there is nothing to return to.
+        attempts = len(best.attempts)
+        await trio.sleep(600)
+        assert len(best.attempts) == attempts
+
+    with_gateway(body, Server(up=False), Server("tls"), Server("wss"))
+
+
+def test_moving_to_a_better_server_loses_no_packet_that_waits() -> None:
+    async def body(world: World) -> None:
+        best, fallback = world.servers
+        call = await world.registered()
+        assert call.server is fallback
+        call.gateways_end.taking = trio.Event()
+        world.send(ipv4("192.168.1.5", "10.9.0.1", 100))
+        await trio.sleep(0.1)
+        waiting = [ipv4("192.168.1.5", "10.9.0.1", 50 + number) for number in range(5)]
+        for packet in waiting:
+            world.send(packet)
+        best.up = True
+        better = await world.until(lambda: best.calls and best.calls[-1].registered)
+        assert better < 20
+        await trio.sleep(1)
+        assert [each.payload for each in best.calls[-1].of(codec.C2S_IPDATA)] == waiting
+
+    with_gateway(body, Server(up=False), Server("tls"))
+
+
+def silence(call: Call) -> None:
+    """The router is gone without a word, as when it was killed."""
+    call.link.silent = call.gateways_end.silent = True
+
+
+def test_a_silent_link_in_use_is_replaced_within_two_seconds() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        world.nursery.start_soon(world.keep_sending)
+        await trio.sleep(15)
+        silence(first)
+        await world.until(lambda: len(world.calls) > 1, 2)
+        second = world.calls[1]
+        await world.until(lambda: second.registered, 0.5)
+        assert first.gateways_end.is_closed
+        await trio.sleep(5)
+        assert len(second.of(codec.C2S_IPDATA)) > 50
+        assert len(world.calls) == 2
+
+    with_gateway(body, Server())
+
+
+@pytest.mark.parametrize("scheme", ["kcp", "tls"])
+def test_a_link_that_takes_nothing_any_more_is_noticed_too(scheme: str) -> None:
+    """The sender waits in the link then, and so does the heartbeat."""
+
+    async def body(world: World) -> None:
+        first = await world.registered()
+        await trio.sleep(15)
+        world.nursery.start_soon(world.keep_sending)
+        silence(first)
+        first.gateways_end.taking = trio.Event()
+        await world.until(lambda: len(world.calls) > 1 and world.calls[1].registered, 12)
+        await trio.sleep(1)
+        assert len(world.calls[1].of(codec.C2S_IPDATA)) > 5
+
+    with_gateway(body, Server(scheme))
+
+
+def test_a_link_that_takes_nothing_is_given_up_without_any_other() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        await trio.sleep(15)
+        world.servers[0].up = False
+        silence(first)
+        first.gateways_end.taking = trio.Event()
+        assert await world.until(lambda: first.gateways_end.is_closed) < 36
+
+    with_gateway(body, Server("tls"))
+
+
+def test_a_link_that_speaks_again_wins_over_its_successor() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        world.nursery.start_soon(world.keep_sending)
+        await trio.sleep(15)
+        del world.servers[0].answers[codec.AUTH]
+        silence(first)
+        await world.until(lambda: len(world.calls) > 1, 3)
+        first.link.silent = first.gateways_end.silent = False
+        await first.control(codec.HEART_BEAT)
+        await trio.sleep(0.1)
+        await world.calls[1].control(codec.AUTH)
+        await trio.sleep(5)
+        assert first.registered
+        assert world.calls[1].gateways_end.is_closed
+        assert not world.calls[1].of(codec.REGISTER)
+        assert len(world.calls) == 2
+
+    with_gateway(body, Server())
+
+
+def test_a_path_that_loses_much_neither_floods_the_log_nor_the_router(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        world.nursery.start_soon(world.keep_sending)
+        await trio.sleep(1)
+        del world.servers[0].answers[codec.AUTH]
+        for _ in range(60):
+            first.link.silent = True
+            await trio.sleep(4)
+            first.link.silent = False
+            await first.control(codec.HEART_BEAT)
+            await trio.sleep(1)
+        assert first.registered
+        assert len(world.calls) < 30
+
+    with caplog.at_level(logging.INFO):
+        with_gateway(body, Server())
+    assert len([each for each in caplog.messages if "fallen silent" in each]) == 1
+
+
+def test_two_ways_found_at_once_leave_one_link() -> None:
+    async def body(world: World) -> None:
+        best, fallback = world.servers
+        first = await world.registered()
+        assert first.server is fallback
+        world.nursery.start_soon(world.keep_sending)
+        # Just before the attempt to return, the link falls silent.
+        await trio.sleep(3.3)
+        silence(first)
+        best.up = True
+        await world.until(lambda: best.calls and best.calls[-1].registered, 10)
+        await trio.sleep(5)
+        assert len([call for call in world.calls if not call.gateways_end.is_closed]) == 1
+
+    with_gateway(body, Server(up=False), Server("tls"))
+
+
+def test_beats_at_least_every_ten_seconds_under_load() -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        world.nursery.start_soon(world.keep_sending)
+        beats = 0
+        for _ in range(10):
+            await trio.sleep(HEART_BEAT_SECONDS + 0.1)
+            assert len(call.of(codec.HEART_BEAT)) > beats
+            beats = len(call.of(codec.HEART_BEAT))
+
+    with_gateway(body, Server())
+
+
+def test_data_before_the_answer_to_the_login_is_refused() -> None:
+    async def body(world: World) -> None:
+        await world.until(lambda: world.calls)
+        await world.calls[0].send(PACKET)
+        await world.until(lambda: world.calls[0].gateways_end.is_closed, 1)
+
+    server = Server()
+    del server.answers[codec.AUTH]
+    with_gateway(body, server)
+
+
+def test_a_router_that_does_not_answer_the_login_is_left() -> None:
+    async def body(world: World) -> None:
+        await world.until(lambda: world.calls)
+        assert await world.until(lambda: world.calls[0].gateways_end.is_closed) < 5.1
+        assert await world.registered() in world.servers[1].calls
+
+    mute = Server()
+    del mute.answers[codec.AUTH]
+    with_gateway(body, mute, Server("tls"))

@@ -1,0 +1,631 @@
+"""The router's logic: over links in memory in virtual time, and its listeners over loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import resource
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from polevpn_trio import router as router_module
+from polevpn_trio.batch import FrameBatch
+from polevpn_trio.control.admission import Admission
+from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
+from polevpn_trio.errors import HostError, LinkLost
+from polevpn_trio.frames import codec
+from polevpn_trio.nursery_tree import open_root
+from polevpn_trio.router import MAX_LOGIN_BYTES, GatewayConnection, Router, SitePeer
+from polevpn_trio.site import Site
+from polevpn_trio.transport.outgoing import MAX_CONTROL_FRAMES
+from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
+
+KEY = "secret"
+CONFIG = RouterConfig(Path("router.json"), KEY, idle_timeout=60.0, auth_timeout=10.0)
+
+
+class Client:
+    """A gateway, as far as the router can see it."""
+
+    def __init__(self, link: MemoryLink, routers_end: MemoryLink, connection: Any) -> None:
+        self.link = link
+        self.routers_end = routers_end
+        self.connection: GatewayConnection = connection
+        self.got: list[Frame] = []
+        self.ended_at: float | None = None
+
+    async def listen(self) -> None:
+        try:
+            while True:
+                self.got += split(bytes(await self.link.receive()))
+        except LinkLost:
+            self.ended_at = trio.current_time()
+
+    def of(self, command: int) -> list[Frame]:
+        return [frame for frame in self.got if frame.command == command]
+
+    async def say(self, command: int, sequence: int = 0, **body: object) -> None:
+        payload = json.dumps(body).encode() if body else b""
+        await self.link.send_batch([codec.build_frame(command, payload, sequence)])
+
+    async def join(self, gateway: str, *networks: str, native: bool = False) -> None:
+        if native:
+            offer = {"version": 1, "features": ["ipv6"]}
+            await self.say(codec.AUTH, key=KEY, native=offer)
+        else:
+            await self.say(codec.AUTH, key=KEY)
+        await self.say(codec.REGISTER, gateway=gateway, key=KEY, network=list(networks))
+        await trio.sleep(0.1)
+        assert self.of(codec.REGISTER)[-1].payload == b"{}"
+
+    async def send(self, *packets: bytes) -> None:
+        await self.link.send_batch([frames(codec.C2S_IPDATA, *packets)])
+
+
+class World:
+    def __init__(self, config: RouterConfig, root: Any, nursery: trio.Nursery) -> None:
+        self.router = Router(config, root)
+        self.root = root
+        self.nursery = nursery
+        self.admission = Admission(4)
+
+    def connect(self, scheme: str = "kcp", number: int = 1) -> Client:
+        theirs, ours = link_pair(scheme, "router")
+        ours.peer = f"198.51.100.{number}:50000"
+        scope = trio.CancelScope()
+        place = self.admission.enter(f"198.51.100.{number}", scope.cancel)
+        login_by = trio.current_time() + self.router.config.auth_timeout
+        connection = GatewayConnection(self.router, ours, place, login_by)
+        client = Client(theirs, ours, connection)
+
+        async def serve() -> None:
+            with scope:
+                await connection.serve()
+
+        self.nursery.start_soon(serve)
+        self.nursery.start_soon(client.listen)
+        return client
+
+
+def with_router(body: Callable[[World], Awaitable[None]], config: RouterConfig = CONFIG) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery, open_root("router") as root:
+            await body(World(config, root, nursery))
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+PACKET = ipv4("192.168.1.5", "192.168.2.6")
+
+
+def test_forwards_between_gateways_and_rewrites_only_the_command() -> None:
+    async def body(world: World) -> None:
+        a, b = world.connect(), world.connect(number=2)
+        await a.join("10.8.0.1", "192.168.1.0/24")
+        await b.join("10.8.0.2", "192.168.2.0/24")
+        await a.send(PACKET, ipv4("10.8.0.1", "10.8.0.2"), ipv4("10.8.0.1", "203.0.113.1"))
+        await trio.sleep(1)
+        assert [frame.payload for frame in b.of(codec.S2C_IPDATA)] == [
+            PACKET,
+            ipv4("10.8.0.1", "10.8.0.2"),
+        ]
+        assert a.of(codec.S2C_IPDATA) == []
+        assert world.router.statistics().forwarder.no_route == 1
+
+    with_router(body)
+
+
+def test_answers_carry_the_sequence_and_heartbeats_no_payload() -> None:
+    async def body(world: World) -> None:
+        client = world.connect()
+        await client.join("10.8.0.1")
+        await client.say(codec.HEART_BEAT, 77, ignored=True)
+        await trio.sleep(1)
+        assert client.of(codec.HEART_BEAT) == [Frame(codec.HEART_BEAT, 77, b"")]
+
+    with_router(body)
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_who_does_not_log_in_is_ended_at_the_deadline(beats: bool) -> None:
+    async def body(world: World) -> None:
+        client = world.connect()
+        # The beginning of a frame, drop by drop, changes nothing.
+        for byte in codec.build_frame(codec.AUTH, bytes(100))[:50] if beats else b"":
+            await client.link.send_batch([bytes([byte])])
+            await trio.sleep(0.1)
+        await trio.sleep(11)
+        assert client.ended_at == pytest.approx(10.0, abs=0.1)
+        assert world.admission.statistics().waiting == 0
+
+    with_router(body)
+
+
+def test_a_long_frame_before_login_is_not_waited_for() -> None:
+    async def body(world: World) -> None:
+        client = world.connect()
+        await client.link.send_batch([b"\xff\xff\0\0" + bytes(MAX_LOGIN_BYTES)])
+        await trio.sleep(1)
+        assert client.ended_at is not None
+
+    with_router(body)
+
+
+def test_idle_connections_end_and_beating_ones_do_not() -> None:
+    async def body(world: World) -> None:
+        idle, beating = world.connect(), world.connect(number=2)
+        await idle.join("10.8.0.1", "192.168.1.0/24")
+        await beating.join("10.8.0.2")
+        for _ in range(10):
+            await trio.sleep(20)
+            await beating.say(codec.HEART_BEAT)
+        assert idle.ended_at == pytest.approx(60.0, abs=1)
+        assert beating.ended_at is None
+        assert [str(route.network) for route in world.router.forwarder.routes()] == ["10.8.0.2"]
+
+    with_router(body)
+
+
+def test_wrong_key_is_answered_counted_and_the_key_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def body(world: World) -> None:
+        client = world.connect()
+        await client.say(codec.AUTH, key="hunter2")
+        await trio.sleep(1)
+        assert json.loads(client.of(codec.AUTH)[0].payload) == {"error": "invalid key"}
+        assert client.ended_at is not None
+        assert world.router.statistics().strangers == 1
+
+    with caplog.at_level(logging.DEBUG):
+        with_router(body)
+    assert "invalid key" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_refusals_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        for number in range(200):
+            client = world.connect(number=number)
+            await client.say(codec.AUTH, key="wrong")
+            await trio.sleep(0.5)
+        assert world.router.statistics().strangers == 200
+
+    with caplog.at_level(logging.INFO):
+        with_router(body)
+    assert len(caplog.messages) < 30
+    assert "more since the last such line" in caplog.text
+
+
+def test_a_newcomer_takes_over_the_address_of_a_stale_connection() -> None:
+    async def body(world: World) -> None:
+        stale, other = world.connect(), world.connect(number=2)
+        await stale.join("10.8.0.1", "192.168.1.0/24")
+        await other.join("10.8.0.2")
+        fresh = world.connect(number=3)
+        await fresh.join("10.8.0.1", "192.168.1.0/24")
+        assert stale.routers_end.is_closed
+        assert other.ended_at is None
+        await other.send(ipv4("10.8.0.2", "10.8.0.1"), ipv4("10.8.0.2", "192.168.1.9"))
+        await trio.sleep(1)
+        assert len(fresh.of(codec.S2C_IPDATA)) == 2
+        # The same again on one connection is no reason to end it.
+        await fresh.join("10.8.0.1", "192.168.1.0/24")
+        assert fresh.ended_at is None
+
+    with_router(body)
+
+
+def test_a_connection_that_takes_no_answer_cannot_displace_its_successor() -> None:
+    """Its registration came first, so it must not win because its answer was held up."""
+
+    async def body(world: World) -> None:
+        stale = world.connect()
+        await stale.say(codec.AUTH, key=KEY)
+        await trio.sleep(0.1)
+        stale.routers_end.taking = trio.Event()
+        await stale.say(codec.REGISTER, gateway="10.8.0.1", key=KEY, network=[])
+        await trio.sleep(0.1)
+        fresh = world.connect(number=2)
+        await fresh.join("10.8.0.1")
+        stale.routers_end.taking.set()
+        await trio.sleep(1)
+        assert fresh.ended_at is None
+        assert world.router.forwarder.gateway_owner(IPv4Address("10.8.0.1")) is fresh.connection
+
+    with_router(body)
+
+
+def test_the_registration_is_answered_before_any_data_although_others_are_sending() -> None:
+    async def body(world: World) -> None:
+        sender = world.connect()
+        await sender.join("10.8.0.1", "192.168.1.0/24")
+        flooding = trio.CancelScope()
+
+        async def flood() -> None:
+            with flooding:
+                while True:
+                    await sender.send(*[ipv4("10.8.0.1", "10.8.0.9")] * 20)
+                    await trio.sleep(0.0005)
+
+        world.nursery.start_soon(flood)
+        for number in range(5, 15):
+            client = world.connect(number=number)
+            client.routers_end.taking = trio.Event()
+            await client.say(codec.AUTH, key=KEY)
+            await client.say(codec.REGISTER, gateway="10.8.0.9", key=KEY, network=[])
+            await trio.sleep(0.1)
+            client.routers_end.taking.set()
+            await trio.sleep(0.1)
+            commands = [frame.command for frame in client.got]
+            assert commands[:2] == [codec.AUTH, codec.REGISTER]
+            assert commands[2:].count(codec.S2C_IPDATA) > 100
+        flooding.cancel()
+
+    with_router(body)
+
+
+def test_heartbeats_are_heard_while_the_link_takes_nothing() -> None:
+    """What makes a KCP link take more is heard by receiving: the receiver must not wait."""
+
+    async def body(world: World) -> None:
+        a, b = world.connect(), world.connect(number=2)
+        await a.join("10.8.0.1")
+        await b.join("10.8.0.2")
+        b.routers_end.taking = trio.Event()
+        await a.send(ipv4("10.8.0.1", "10.8.0.2"))
+        for _ in range(5):
+            await trio.sleep(10)
+            sent = trio.current_time()
+            await b.say(codec.HEART_BEAT)
+            await trio.sleep(0.1)
+            assert b.routers_end.heard >= sent
+        b.routers_end.taking.set()
+        await trio.sleep(1)
+        assert [frame.command for frame in b.got[2:]] == [
+            codec.S2C_IPDATA,
+            *[codec.HEART_BEAT] * 5,
+        ]
+
+    with_router(body)
+
+
+def test_answers_overtake_packets_that_wait() -> None:
+    async def body(world: World) -> None:
+        a, b = world.connect(), world.connect(number=2)
+        await a.join("10.8.0.1")
+        await b.join("10.8.0.2")
+        b.routers_end.taking = trio.Event()
+        await a.send(*[ipv4("10.8.0.1", "10.8.0.2", 1500)] * 200)
+        await trio.sleep(0.1)
+        await a.send(*[ipv4("10.8.0.1", "10.8.0.2", 1500)] * 200)
+        await b.say(codec.HEART_BEAT)
+        await trio.sleep(0.1)
+        b.routers_end.taking.set()
+        await trio.sleep(1)
+        commands = [frame.command for frame in b.got[2:]]
+        assert commands.count(codec.S2C_IPDATA) == 400
+        assert commands.index(codec.HEART_BEAT) <= 200
+
+    with_router(body)
+
+
+def test_who_takes_nothing_for_long_is_ended_though_he_beats() -> None:
+    async def body(world: World) -> None:
+        client = world.connect("tls")
+        await client.join("10.8.0.1")
+        client.routers_end.taking = trio.Event()
+        for _ in range(3000):
+            with contextlib.suppress(LinkLost):
+                await client.say(codec.HEART_BEAT)
+        statistics = client.connection.statistics().outgoing
+        await trio.sleep(1)
+        statistics = client.connection.statistics().outgoing
+        assert statistics.dropped_control >= 3000 - 2 * MAX_CONTROL_FRAMES
+        for _ in range(7):
+            await trio.sleep(10)
+            with contextlib.suppress(LinkLost):
+                await client.say(codec.HEART_BEAT)
+        assert client.routers_end.is_closed
+
+    with_router(body)
+
+
+def test_a_full_queue_drops_the_newest_counts_and_harms_nobody_else() -> None:
+    async def body(world: World) -> None:
+        a, slow, quick = (world.connect(number=number) for number in range(1, 4))
+        await a.join("10.8.0.1")
+        await slow.join("10.8.0.2")
+        await quick.join("10.8.0.3")
+        slow.routers_end.taking = trio.Event()
+        packets = 200
+        for _ in range(packets):
+            await a.send(ipv4("10.8.0.1", "10.8.0.2", 1492), ipv4("10.8.0.1", "10.8.0.3", 1492))
+            await trio.sleep(0.02)
+        assert len(quick.of(codec.S2C_IPDATA)) >= packets - 1
+        outgoing = slow.connection.statistics().outgoing
+        assert outgoing.queued_bytes <= 150_000
+        assert outgoing.dropped_packets == packets - 1 - 100
+        assert world.router.statistics().forwarder.queue_full == outgoing.dropped_packets
+
+    with_router(body, RouterConfig(Path("router.json"), KEY, queue_bytes=150_000))
+
+
+def test_ipv6_goes_only_to_those_who_know_it() -> None:
+    async def body(world: World) -> None:
+        sender = world.connect()
+        await sender.join("10.8.0.1", native=True)
+        classic, native = world.connect(number=2), world.connect(number=3)
+        await classic.join("10.8.0.2", "fd00::2/128")
+        await native.join("10.8.0.3", "fd00::3/128", native=True)
+        base = 0xFD << 120
+        await sender.send(ipv6(base + 1, base + 2), ipv6(base + 1, base + 3))
+        await trio.sleep(1)
+        assert classic.of(codec.S2C_IPDATA) == []
+        assert len(native.of(codec.S2C_IPDATA)) == 1
+        assert world.router.statistics().forwarder.not_ipv4 == 1
+
+    with_router(body)
+
+
+def test_strangers_beyond_the_limit_make_room_and_the_logged_in_stay() -> None:
+    async def body(world: World) -> None:
+        members = []
+        for number in range(1, 6):
+            members.append(world.connect(number=number))
+            await members[-1].join(f"10.8.0.{number}")
+        flood = [world.connect(number=200) for _ in range(50)]
+        late = world.connect(number=7)
+        await late.join("10.8.0.100")
+        assert all(member.ended_at is None for member in [*members, late])
+        assert sum(not each.routers_end.is_closed for each in flood) <= 4
+
+    with_router(body)
+
+
+class MemoryDevice:
+    """A TUN device whose host is the test."""
+
+    def __init__(self) -> None:
+        self.from_host, self._read = trio.open_memory_channel[bytes](100)
+        self.to_host: list[bytes] = []
+
+    async def read_batch(self, command: int) -> FrameBatch:
+        return FrameBatch(codec.build_frame(command, await self._read.receive()), 1)
+
+    async def write_batch(self, data: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        self.to_host += [frame.payload for frame in split(bytes(data))]
+
+    def statistics(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("acls", [(), (IPv4Network("192.168.1.0/24"),)])
+def test_the_routers_own_site_is_a_peer_like_others(acls: tuple[IPv4Network, ...]) -> None:
+    async def body(world: World) -> None:
+        device: Any = MemoryDevice()
+        site = Site(SiteConfig(gateway=IPv4Address("10.8.0.200"), acls=acls), device, None)  # type: ignore[arg-type]  # no network
+        peer = SitePeer(world.router, site)
+        world.router.forwarder.register(
+            peer, [IPv4Address("10.8.0.200")], [IPv4Network("192.168.2.0/24")]
+        )
+        world.nursery.start_soon(peer.read)
+        world.nursery.start_soon(site.write)
+        client = world.connect()
+        await client.join("10.8.0.1", "192.168.1.0/24")
+        stranger = ipv4("172.16.0.1", "192.168.2.6")
+        await client.send(PACKET, stranger, PACKET)
+        back = ipv4("192.168.2.6", "192.168.1.5")
+        device.from_host.send_nowait(back)
+        await trio.sleep(1)
+        assert device.to_host == ([PACKET, PACKET] if acls else [PACKET, stranger, PACKET])
+        assert site.statistics().not_in_acls == len(acls)
+        assert [frame.payload for frame in client.of(codec.S2C_IPDATA)] == [back]
+
+    with_router(body)
+
+
+# --- The listeners, over loopback ----------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def running(certificate: Any, *, auth_timeout: float = 5.0) -> AsyncIterator[int]:
+    """Run the whole router with its TCP listener; it must have survived at the end."""
+    port = free_port()
+    listener = ListenerConfig("127.0.0.1", port, certificate.cert_file, certificate.key_file)
+    config = RouterConfig(Path("router.json"), KEY, tls=listener, auth_timeout=auth_timeout)
+    ended: list[str] = []
+
+    async def run() -> None:
+        await router_module.run(config)
+        ended.append("the router ended")
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await wait_for_port(port)
+            yield port
+            assert not ended
+            await logs_in(port)
+            nursery.cancel_scope.cancel()
+
+
+async def wait_for_port(port: int) -> None:
+    while True:
+        try:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+        except OSError:
+            await trio.sleep(0.01)
+        else:
+            await stream.aclose()
+            return
+
+
+def client_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def secured(port: int) -> trio.SSLStream[trio.SocketStream]:
+    stream = await trio.open_ssl_over_tcp_stream(
+        "127.0.0.1", port, ssl_context=client_context(), https_compatible=True
+    )
+    await stream.do_handshake()
+    return stream
+
+
+async def logs_in(port: int) -> None:
+    stream = await secured(port)
+    await stream.send_all(codec.build_frame(codec.AUTH, json.dumps({"key": KEY}).encode()))
+    assert split(bytes(await stream.receive_some()))[0].payload == b"{}"
+    await trio.aclose_forcefully(stream)
+
+
+async def until_closed(stream: trio.abc.ReceiveStream) -> None:
+    """Wait until the router has ended a connection, in whatever way."""
+    try:
+        with contextlib.suppress(trio.BrokenResourceError):
+            while await stream.receive_some(65536):
+                pass
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+def test_connections_reset_at_any_moment_harm_nobody(certificates: Any) -> None:
+    hello = b"\x16\x03\x01\x00\x05hello"
+
+    async def main() -> None:
+        async with running(certificates.ecdsa) as port:
+            for number in range(40):
+                with socket.create_connection(("127.0.0.1", port)) as client:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    if number % 2:
+                        client.sendall(hello)
+                    if number % 4 > 1:
+                        await trio.sleep(0.005)
+
+    trio.run(main)
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: r\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("request_text", "behind"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: router\r\n\r\n", b""),
+        (b"GET / HTTP/1.1\r\n\x00\xff\xfe: broken\r\n\r\n", b""),
+        (b"GET " + b"x" * 100_000, b""),
+        (UPGRADE, b"\xff" * 500),
+        (UPGRADE, b"\x82\xff" + (2 << 20).to_bytes(8, "big") + bytes(4) + bytes(2 << 20)),
+        (UPGRADE, b"\x81\x82\0\0\0\0hi"),
+    ],
+    ids=["no upgrade", "broken header", "endless", "broken frames", "huge message", "text"],
+)
+def test_what_is_no_websocket_ends_soon_and_alone(
+    certificates: Any, request_text: bytes, behind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        # The deadline of the login is not what ends it.
+        async with running(certificates.ecdsa, auth_timeout=1000) as port:
+            stream = await secured(port)
+            await stream.send_all(request_text)
+            if behind:
+                assert b"101" in await stream.receive_some()
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.send_all(behind)
+            await until_closed(stream)
+
+    with caplog.at_level(logging.INFO):
+        trio.run(main)
+    assert "internal error" not in caplog.text
+
+
+def test_a_flood_of_silent_clients_locks_nobody_out(
+    certificates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router_module, "MAX_HALF_OPEN", 8)
+
+    async def main() -> None:
+        async with running(certificates.ecdsa, auth_timeout=1000) as port:
+            silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(20)]
+            mute = [await secured(port) for _ in range(12)]
+            await logs_in(port)
+            async with trio.open_nursery() as nursery:
+                for stream in silent[:12]:
+                    nursery.start_soon(until_closed, stream)
+            for left in [*silent, *mute]:
+                await trio.aclose_forcefully(left)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("says", ["nothing", "TLS only", "half a request"])
+def test_login_has_one_deadline_whatever_was_said(certificates: Any, says: str) -> None:
+    async def main() -> None:
+        async with running(certificates.ecdsa, auth_timeout=0.3) as port:
+            if says == "nothing":
+                stream: Any = await trio.open_tcp_stream("127.0.0.1", port)
+            else:
+                stream = await secured(port)
+            if says == "half a request":
+                await stream.send_all(b"GET / HTTP/1.1\r\nHost:")
+            await until_closed(stream)
+
+    trio.run(main)
+
+
+def test_a_port_in_use_is_one_line(certificates: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        certificate = certificates.ecdsa
+        listener = ListenerConfig("127.0.0.1", port, certificate.cert_file, certificate.key_file)
+        config = RouterConfig(Path("router.json"), KEY, tls=listener)
+        with pytest.raises(ExceptionGroup) as caught:
+            trio.run(router_module.run, config)
+    error = caught.value.exceptions[0]
+    assert isinstance(error, HostError)
+    assert str(error) == f"cannot listen on tcp 127.0.0.1:{port}: address already in use"
+
+
+@contextmanager
+def open_file_limit(soft: int) -> Iterator[int]:
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        yield hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+
+
+def test_the_limit_of_open_files_is_raised() -> None:
+    with open_file_limit(256) as hard:
+        router_module._allow_many_files()
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = router_module.MAX_FILES
+        assert soft == (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted))

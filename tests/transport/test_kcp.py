@@ -1,0 +1,153 @@
+"""The KCP link between the sans-IO conversation and the socket, with records left out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from array import array
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from polevpn_trio.control.config import KcpOptions
+from polevpn_trio.errors import LinkLost
+from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
+
+
+class PlainOpener:
+    """Takes datagrams for what they are."""
+
+    def __init__(self) -> None:
+        self.datagrams = b""
+        self.sizes = array("H")
+
+
+class PlainSession:
+    """A DtlsSession without DTLS: datagrams go to the other one after ``delay`` seconds."""
+
+    def __init__(self, nursery: trio.Nursery, delay: float) -> None:
+        self.peer_address = ("192.0.2.1", 443)
+        self.peer_closed = False
+        self.opener = PlainOpener()
+        self.carries = True
+        self.other: PlainSession
+        self._nursery = nursery
+        self._delay = delay
+        self._put, self.incoming = trio.open_memory_channel[tuple[bytes, int]](math.inf)
+
+    def path_mtu(self) -> int:
+        return 1500
+
+    def send_batch_nowait(self, datagrams: Any, sizes: Any, count: int) -> bool:
+        if self.carries:
+            whole = bytes(datagrams)
+            start = 0
+            for size in sizes[:count]:
+                self._nursery.start_soon(self._arrive, whole[start : start + size])
+                start += size
+        return True
+
+    async def _arrive(self, datagram: bytes) -> None:
+        await trio.sleep(self._delay)
+        if not self.other.closed:
+            self.other._put.send_nowait((datagram, len(datagram)))
+
+    closed = False
+
+    def open_batch_untrusted(self, data: bytes, segment_size: int) -> int:
+        self.opener.datagrams = data
+        self.opener.sizes = array("H", [segment_size])
+        return 1
+
+    def close(self) -> None:
+        self.closed = True
+        self._put.close()
+
+    def statistics(self) -> None:
+        return None
+
+
+def over_pair(body: Callable[[KcpLink, KcpLink, Any], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            near, far = PlainSession(nursery, 0.01), PlainSession(nursery, 0.01)
+            near.other, far.other = far, near
+            links = [
+                KcpLink(session, KcpOptions())  # type: ignore[arg-type]  # no records
+                for session in (near, far)
+            ]
+            for link in links:
+                await nursery.start(link.run)
+            with trio.fail_after(1000):
+                await body(links[0], links[1], near)
+            for link in links:
+                link.close()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_stream_arrives_whole_and_an_idle_link_needs_no_timer() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        data = bytes(range(256)) * 400
+        received = bytearray()
+
+        async def receive() -> None:
+            while len(received) < len(data):
+                received.extend(await far.receive())
+
+        async def listen() -> None:
+            while True:
+                await near.receive()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            nursery.start_soon(receive)
+            await near.send_batch([data[:1000], data[1000:]])
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+        assert bytes(received) == data
+        assert near._conversation.next_timeout() == math.inf
+        assert near.statistics().smoothed_rtt == pytest.approx(0.02, rel=1)
+
+    over_pair(body)
+
+
+def test_a_sender_waits_for_a_peer_that_acknowledges_nothing_until_the_link_ends() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        session.carries = False
+
+        async def listen() -> None:
+            with contextlib.suppress(LinkLost):
+                while True:
+                    await near.receive()
+
+        async def send() -> None:
+            while True:
+                await near.send_batch([bytes(65_536)])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            with pytest.raises(LinkLost, match="acknowledges nothing"):
+                await send()
+
+    over_pair(body)
+
+
+def test_what_a_link_holds_unsent_is_bounded() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        with trio.move_on_after(1):
+            while True:
+                await near.send_batch([bytes(10_000)])
+        assert near._conversation.unsent_bytes <= UNSENT_LIMIT + 10_000
+
+    over_pair(body)
+
+
+def test_addresses_are_written_as_people_do() -> None:
+    assert format_address(("192.0.2.1", 443)) == "192.0.2.1:443"
+    assert format_address(("::ffff:192.0.2.1", 443)) == "192.0.2.1:443"
+    assert format_address(("2001:db8::1", 443, 0, 0)) == "[2001:db8::1]:443"

@@ -1,0 +1,159 @@
+"""TLS streams over loopback: what peers may do to them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from polevpn_trio.errors import HostError, LinkLost
+from polevpn_trio.transport.tls import TlsLink, TlsStream, client_context, server_context
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """A TCP connection with itself over loopback: the client's end, the server's end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    return client, server
+
+
+def over_stream(certificate: Any, body: Callable[[TlsStream, TlsStream], Awaitable[None]]) -> None:
+    async def main() -> None:
+        client, server = socket_pair()
+        streams: dict[str, TlsStream] = {}
+
+        async def accept() -> None:
+            context = server_context(certificate.cert_file, certificate.key_file)
+            streams["server"] = await TlsStream.handshake(server, context)
+
+        async def connect() -> None:
+            streams["client"] = await TlsStream.handshake(
+                client, client_context(), server_name="localhost"
+            )
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept)
+                nursery.start_soon(connect)
+            try:
+                await body(streams["client"], streams["server"])
+            finally:
+                for stream in streams.values():
+                    stream.close()
+
+    trio.run(main)
+
+
+def test_what_was_pushed_back_comes_first(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        await client.send_all(b"GET rest")
+        start = await server.receive_some(4)
+        server.push_back(start)
+        received = b""
+        while len(received) < 8:
+            received += await server.receive_some()
+        assert received == b"GET rest"
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_close_tells_the_peer_and_wakes_our_own_tasks(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        async def receive() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await client.receive_some()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            client.close()
+            client.close()
+        assert await server.receive_some() == b""
+
+    over_stream(certificates.rsa, body)
+
+
+def test_a_connection_reset_is_an_end_like_another(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client._socket.close()
+        assert await server.receive_some() == b""
+        link = TlsLink(server, "peer")
+        with pytest.raises(LinkLost):
+            await link.receive()
+        with pytest.raises(LinkLost):
+            await link.send_batch([bytes(10)])
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_a_send_cut_short_spoils_the_stream_for_later_ones(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        with trio.move_on_after(0.05) as scope:
+            await client.send_all(bytes(64 << 20))
+        assert scope.cancelled_caught
+        with pytest.raises(trio.BrokenResourceError, match="interrupted"):
+            await client.send_all(b"more")
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_little_waits_in_the_kernel(certificates: Any) -> None:
+    """Beyond what is in flight: control frames would wait behind it."""
+
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        for stream in (client, server):
+            option = stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            assert option <= 131_072
+
+    over_stream(certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("sends", [b"", b"\x16\x03\x01\x00\x05hello"])
+def test_a_peer_gone_before_the_handshake_is_a_lost_link(sends: bytes, certificates: Any) -> None:
+    async def main() -> None:
+        client, server = socket_pair()
+        client.sendall(sends)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        context = server_context(certificates.rsa.cert_file, certificates.rsa.key_file)
+        with pytest.raises(LinkLost, match="TLS handshake failed"):
+            await TlsStream.handshake(server, context)
+        assert server.fileno() == -1
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("name", ["", ".example.com", "a" * 64 + ".example.com"])
+def test_a_name_that_tls_does_not_take_is_a_lost_link(name: str) -> None:
+    async def main() -> None:
+        client, server = socket_pair()
+        with server, pytest.raises(LinkLost, match="TLS handshake failed"):
+            await TlsStream.handshake(client, client_context(), server_name=name)
+        assert client.fileno() == -1
+
+    trio.run(main)
+
+
+def test_a_cancelled_handshake_closes_the_socket() -> None:
+    async def main() -> None:
+        client, server = socket_pair()
+        with server, trio.move_on_after(0.01) as scope:
+            await TlsStream.handshake(client, client_context(), server_name="localhost")
+        assert scope.cancelled_caught
+        assert client.fileno() == -1
+
+    trio.run(main)
+
+
+def test_files_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="cannot use") as caught:
+        server_context(tmp_path / "none.crt", tmp_path / "none.key")
+    assert "\n" not in str(caught.value)
