@@ -262,6 +262,8 @@ class GatewayConnection:
         limit = self._router.config.idle_timeout
         while True:
             batches = await self._outgoing.get_batches(SEND_BATCH_BYTES)
+            if not batches:
+                continue
             with trio.move_on_after(limit) as scope:
                 await self._link.send_batch([batch.data for batch in batches])
             if scope.cancelled_caught:

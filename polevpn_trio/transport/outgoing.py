@@ -1,12 +1,12 @@
 """The bounded queue in front of one link: packets, and control frames that go ahead of them.
 
-Its bound is in bytes, since a batch may hold one packet or fifty. Who is full drops and counts;
-it never makes another gateway wait.
+A memory channel whose bound is in bytes, since a batch may hold one packet or fifty. Who is full
+drops and counts; it never makes another gateway wait.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import contextlib
 
 import attrs
 import trio
@@ -39,6 +39,10 @@ class OutgoingStatistics:
     queued_bytes: int
 
 
+_WAKE = FrameBatch(b"", 0)
+"""Sent through the channel so that its receiver looks at the control frames."""
+
+
 class OutgoingQueue:
     """Packets on their way to one link, at most ``limit`` bytes of them.
 
@@ -47,9 +51,8 @@ class OutgoingQueue:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._batches: deque[FrameBatch] = deque()
-        self._control: deque[FrameBatch] = deque()
-        self._filled = trio.Event()
+        self._send, self._receive = trio.open_memory_channel[FrameBatch](MAX_BATCHES)
+        self._control: list[FrameBatch] = []
         self._queued = 0
         self._packets = 0
         self._bytes = 0
@@ -59,18 +62,20 @@ class OutgoingQueue:
     def put_nowait(self, batch: FrameBatch) -> bool:
         """Queue a batch, or drop and count it when the queue is full."""
         size = len(batch.data)
-        if self._queued:
-            if self._queued + size > self._limit or len(self._batches) >= MAX_BATCHES:
-                self._dropped += batch.packets
-                return False
-            data = batch.data
-            if isinstance(data, memoryview) and size * SPARSE <= len(data.obj):  # type: ignore[arg-type]  # bytes-like
-                batch = FrameBatch(bytes(data), batch.packets)
-        self._batches.append(batch)
+        data = batch.data
+        if self._queued and self._queued + size > self._limit:
+            self._dropped += batch.packets
+            return False
+        if self._queued and isinstance(data, memoryview) and size * SPARSE <= len(data.obj):  # type: ignore[arg-type]  # bytes-like
+            batch = FrameBatch(bytes(data), batch.packets)
+        try:
+            self._send.send_nowait(batch)
+        except trio.WouldBlock:
+            self._dropped += batch.packets
+            return False
         self._queued += size
         self._packets += batch.packets
         self._bytes += size
-        self._filled.set()
         return True
 
     def put_control_nowait(self, frame: bytes) -> bool:
@@ -79,26 +84,28 @@ class OutgoingQueue:
             self._dropped_control += 1
             return False
         self._control.append(FrameBatch(frame, 0))
-        self._filled.set()
+        with contextlib.suppress(trio.WouldBlock):
+            self._send.send_nowait(_WAKE)
         return True
 
     async def get_batches(self, most_bytes: int) -> list[FrameBatch]:
         """Wait until something is there; take control frames, then packets.
 
-        Takes up to about ``most_bytes`` of packets.
+        Takes up to about ``most_bytes`` of packets. Nothing may come of it: a control frame
+        that was taken already leaves its wake-up behind.
         """
-        await trio.lowlevel.checkpoint()
-        while not self._batches and not self._control:
-            self._filled = trio.Event()
-            await self._filled.wait()
-        taken = list(self._control)
-        self._control.clear()
-        size = 0
-        while self._batches and size < most_bytes:
-            batch = self._batches.popleft()
-            taken.append(batch)
+        batches = [await self._receive.receive()]
+        size = len(batches[0].data)
+        while size < most_bytes:
+            try:
+                batch = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                break
+            batches.append(batch)
             size += len(batch.data)
         self._queued -= size
+        taken, self._control = self._control, []
+        taken += [batch for batch in batches if batch is not _WAKE]
         return taken
 
     def statistics(self) -> OutgoingStatistics:
