@@ -14,7 +14,7 @@ import trio
 
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
-from polevpn_trio.kcp.conversation import Conversation
+from polevpn_trio.kcp.conversation import BATCH, Conversation
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
 from polevpn_trio.transport.dtls import DtlsSession
 
@@ -70,6 +70,8 @@ class KcpLink(Link):
         self._failure: str | None = None
         self._progress = trio.Event()
         self._timer = trio.CancelScope()
+        # That of the timer, without the price of asking it.
+        self._deadline = math.inf
         self._bytes_sent = 0
         self._bytes_received = 0
 
@@ -89,15 +91,9 @@ class KcpLink(Link):
             self._flush()
             if self._blocked:
                 continue
-            with trio.CancelScope(deadline=self._next_turn()) as self._timer:
+            self._deadline = self._conversation.next_timeout()
+            with trio.CancelScope(deadline=self._deadline) as self._timer:
                 await self._closed.wait()
-
-    def _next_turn(self) -> float:
-        """When `run` has to look again, whatever happens meanwhile.
-
-        A turn that is due already is moved by nothing: it comes at the next checkpoint.
-        """
-        return self._conversation.next_timeout()
 
     def _flush(self) -> None:
         """Send all that is due, and see to it that `run` wakes up for the rest."""
@@ -115,10 +111,14 @@ class KcpLink(Link):
             self._blocked = not session.send_batch_nowait(
                 conversation.datagrams, conversation.sizes, count
             )
-        if self._blocked:
-            self._timer.deadline = -math.inf
-        else:
-            self._timer.deadline = min(self._timer.deadline, self._next_turn())
+            if count < BATCH:
+                break
+        # Waking up in vain costs less than moving the deadline each time, which is seldom due:
+        # segments are acknowledged long before they time out.
+        turn = -math.inf if self._blocked else conversation.next_timeout()
+        if turn < self._deadline:
+            self._deadline = turn
+            self._timer.deadline = turn
         self._progress.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
             self._fail("the peer acknowledges nothing")
@@ -139,7 +139,8 @@ class KcpLink(Link):
             self._conversation.send(buffer)
             self._bytes_sent += len(buffer)
         self._flush()
-        await trio.lowlevel.checkpoint()
+        # Those who send a lot wait for it in between, and that lets others run often enough.
+        await trio.lowlevel.checkpoint_if_cancelled()
         while self._conversation.unsent_bytes >= UNSENT_LIMIT:
             self._progress = trio.Event()
             await self._progress.wait()
@@ -161,10 +162,11 @@ class KcpLink(Link):
         self._check_open()
         incoming = self._session.incoming
         try:
-            data, segment_size = await incoming.receive()
-            for _ in range(RECEIVE_BUDGET):
-                self._take_untrusted(data, segment_size)
-                data, segment_size = incoming.receive_nowait()
+            batch = await incoming.receive()
+            now = trio.current_time()
+            self._take_untrusted(*batch, now)
+            for _ in range(RECEIVE_BUDGET - 1):
+                self._take_untrusted(*incoming.receive_nowait(), now)
         except trio.WouldBlock:
             pass
         except (trio.EndOfChannel, trio.ClosedResourceError):
@@ -175,12 +177,11 @@ class KcpLink(Link):
             self._failure = self._failure or "the peer closed the link"
         return stream
 
-    def _take_untrusted(self, data: bytes, segment_size: int) -> None:
+    def _take_untrusted(self, data: bytes, segment_size: int, now: float) -> None:
         """Open the records of one socket batch and hand the segments to the conversation."""
         session = self._session
         count = session.open_batch_untrusted(data, segment_size)
         if count:
-            now = trio.current_time()
             self.heard = now
             self._conversation.receive_datagrams_untrusted(
                 session.opener.datagrams, session.opener.sizes, count, now

@@ -1,5 +1,7 @@
 cimport cython
 
+from polevpn_trio.transport cimport libcrypto
+
 cdef int _CHANGE_CIPHER_SPEC
 cdef int _ALERT
 cdef int _HANDSHAKE
@@ -20,18 +22,18 @@ cdef class RecordSealer:
     cdef public unsigned long long nonce_base
     cdef public unsigned long long sealed
     cdef public unsigned long long sealed_bytes
+    cdef size_t _context
     cdef object _encrypt_into
     cdef bytearray _nonce
     cdef bytearray _additional
     cdef object _output
-    cdef Py_ssize_t _same_size
-    cdef list _same_size_views
 
     @cython.locals(
         lengths="const unsigned short[::1]", out="unsigned char[::1]",
         out_sizes="unsigned short[::1]", nonce="unsigned char[::1]",
         additional="unsigned char[::1]", index=Py_ssize_t, length=Py_ssize_t,
-        total=Py_ssize_t, start=Py_ssize_t, offset=Py_ssize_t,
+        total=Py_ssize_t, start=Py_ssize_t, offset=Py_ssize_t, body=Py_ssize_t,
+        source="const unsigned char[::1]",
     )
     cpdef Py_ssize_t seal_batch(self, datagrams, sizes, Py_ssize_t count) except -1
 
@@ -48,9 +50,6 @@ cdef class RecordSealer:
         unsigned char[::1] additional, Py_ssize_t offset, int kind, Py_ssize_t length,
     ) noexcept
 
-    @cython.locals(begin=Py_ssize_t, end=Py_ssize_t, views=list)
-    cdef _output_view(self, Py_ssize_t index, Py_ssize_t offset, Py_ssize_t length)
-
 
 cdef class RecordOpener:
     cdef public bytearray datagrams
@@ -65,17 +64,16 @@ cdef class RecordOpener:
     cdef public unsigned long long other_epoch_ignored
     cdef public unsigned long long handshake_ignored
     cdef public unsigned long long unknown_ignored
+    cdef size_t _context
     cdef object _decrypt_into
     cdef bytearray _nonce
     cdef bytearray _additional
     cdef object _output
-    cdef Py_ssize_t _same_size
-    cdef list _same_size_views
     cdef unsigned long long _next
     cdef object _seen
 
     @cython.locals(
-        records="const unsigned char[::1]", out_sizes="unsigned short[::1]",
+        records="const unsigned char[::1]", out="unsigned char[::1]", out_sizes="unsigned short[::1]",
         nonce="unsigned char[::1]", additional="unsigned char[::1]", total=Py_ssize_t,
         count=Py_ssize_t, written=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t,
         length=Py_ssize_t, size=Py_ssize_t, seen="unsigned long long[::1]",
@@ -98,12 +96,9 @@ cdef class RecordOpener:
     )
     cdef bint _open(
         self, const unsigned char[::1] records, source, Py_ssize_t start, Py_ssize_t length,
-        Py_ssize_t count, Py_ssize_t written, unsigned char[::1] nonce,
+        unsigned char[::1] out, Py_ssize_t written, unsigned char[::1] nonce,
         unsigned char[::1] additional, unsigned long long[::1] seen,
     ) except -1
-
-    @cython.locals(views=list)
-    cdef _output_view(self, Py_ssize_t index, Py_ssize_t offset, Py_ssize_t length)
 
     cdef int _note_alert(self, Py_ssize_t at, Py_ssize_t size) except -1
 

@@ -164,14 +164,16 @@ class TunDevice:
         returns an empty batch. A cancelled call has lost no packet. Raises HostError if the
         interface was deleted, trio.ClosedResourceError if the device was closed.
         """
-        # Let others run before reading rather than after it, so that cancellation loses nothing.
-        await trio.lowlevel.checkpoint()
         splitter = self._splitter
         while True:
+            # Before reading, even if there is something: others get their turn, and cancellation
+            # loses nothing. Asking the kernel first would only add a call that finds nothing.
+            if self._closed:
+                raise trio.ClosedResourceError
+            await trio.lowlevel.wait_readable(self._fd)
             self._drain(command)
             if splitter.frames:
                 break
-            await trio.lowlevel.wait_readable(self._fd)
         packets = splitter.frames
         data = splitter.take()
         self._packets_read += packets
@@ -206,7 +208,8 @@ class TunDevice:
             raise trio.BusyResourceError("another task is writing to this TUN")
         self._writing = True
         try:
-            await trio.lowlevel.checkpoint()
+            # The wait for the next batch is where others get their turn.
+            await trio.lowlevel.checkpoint_if_cancelled()
             coalescer = self._coalescer
             turn = 0
             for index in range(coalescer.coalesce_batch_untrusted(data)):

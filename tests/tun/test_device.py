@@ -30,7 +30,7 @@ from pyroute2 import IPRoute
 from polevpn_trio.batch import FrameBatch
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import Host, Lab, wait_until
-from polevpn_trio.tun.device import READ_BUDGET, TunDevice, TunStatistics
+from polevpn_trio.tun.device import READ_BUDGET, WRITE_TURN, TunDevice, TunStatistics
 
 pytestmark = pytest.mark.needs_root_lab
 
@@ -505,8 +505,9 @@ def test_two_writers_are_a_mistake_of_the_caller(
         with hosts[0].call(TunDevice.open, None, 1500) as tun:
             with pytest.RaisesGroup(trio.BusyResourceError):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(tun.write_batch, FRAME)
-                    nursery.start_soon(tun.write_batch, FRAME)
+                    # More than one turn, so that the first is not done before the second.
+                    for _ in range(2):
+                        nursery.start_soon(tun.write_batch, FRAME * (WRITE_TURN // len(PACKET)))
             await tun.write_batch(FRAME)
 
     trio.run(main)
