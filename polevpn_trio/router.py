@@ -224,6 +224,7 @@ class GatewayConnection:
         if self._session.accepts_data and not self._authenticated.is_set():
             self._authenticated.set()
             self._place.leave()
+            self._link.admit()
             features = self._session.native
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
             log.info("%s: logged in (%s)", self.name, dialect)
@@ -409,7 +410,7 @@ async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSes
     name = f"kcp {format_address(session.peer_address)}"
     login_by = trio.current_time() + router.config.auth_timeout
     with trio.CancelScope() as scope, _place(admission, host, scope) as place, contained(name):
-        link = KcpLink(session, router.config.kcp_options)
+        link = KcpLink(session, router.config.kcp_options, stranger=True)
         await GatewayConnection(router, link, place, login_by).serve()
     if scope.cancelled_caught:
         router.note_stranger(name, "too many who do not log in")

@@ -83,6 +83,8 @@ cdef class Conversation:
 
     cpdef set_mtu(self, Py_ssize_t mtu)
 
+    cpdef widen_receive_window(self, int segments)
+
     cpdef send(self, data)
 
     @cython.locals(

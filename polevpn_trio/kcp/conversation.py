@@ -201,6 +201,15 @@ class Conversation:
             self._room = BATCH * mtu
         self._mtu = mtu
 
+    def widen_receive_window(self, segments: int) -> None:
+        """Let the peer have more under way from now on; what is sent next tells it so.
+
+        Raises ValueError if the window does not fit the wire (1 to 65,535 segments).
+        """
+        if not 1 <= segments <= 0xFFFF:
+            raise ValueError(f"receive window {segments} not in 1 to 65535")
+        self._arrived.widen(segments)
+
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Append ``data`` to the stream. It is copied; look at ``unsent_bytes`` for its backlog."""
         self._queue.append(data)

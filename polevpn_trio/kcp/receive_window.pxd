@@ -27,6 +27,8 @@ cdef class ReceiveWindow:
     cdef Py_ssize_t _capacity
     cdef unsigned char[::1] _ordered
 
+    cpdef widen(self, int window)
+
     @cython.locals(ahead="long long")
     cpdef int accept(
         self,

@@ -55,6 +55,12 @@ class ReceiveWindow:
         self._capacity = _SMALLEST
         self._ordered = memoryview(bytearray(_SMALLEST))
 
+    def widen(self, window: int) -> None:
+        """Let ``window`` segments wait from now on, if that is more than before."""
+        if window > self.window:
+            self.window = window
+            self._most_acks = max(2 * window, self._most_acks)
+
     def accept(
         self,
         sequence: int,

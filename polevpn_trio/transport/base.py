@@ -50,6 +50,7 @@ class Link(ABC):
 
     def __init__(self) -> None:
         self._closed = trio.Event()
+        self.admitted = False
         self.heard = trio.current_time()
 
     @abstractmethod
@@ -84,6 +85,10 @@ class Link(ABC):
     def close(self) -> None:
         """Say goodbye to the peer and end the link; harmless when it is ended already."""
         self._closed.set()
+
+    def admit(self) -> None:
+        """Note that the peer has logged in: it may make us hold as much as is configured."""
+        self.admitted = True
 
     async def wait_closed(self) -> None:
         """Wait until this side has closed the link."""

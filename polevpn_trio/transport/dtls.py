@@ -30,6 +30,7 @@ from OpenSSL import SSL, crypto
 
 from polevpn_trio.errors import BadPacket, HostError, LinkLost
 from polevpn_trio.transport import records
+from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.dtls_session import CLOSE_NOTIFY, WARNING, DtlsSession, Tokens
 from polevpn_trio.transport.handshake import (
     FlightGuard,
@@ -332,10 +333,11 @@ class DtlsEndpoint:
             address = channel.peer_address
             while len(self._handshakes) >= max_half_open and address not in self._handshakes:
                 self._evict_half_open()
-            try:
+            session = None
+            with contained(f"handshake with {address[0]}") as outcome:
                 session = await self._shake_hands(channel, handshake_timeout, client=False)
-            except (BadPacket, LinkLost) as error:
-                log.debug("%s: handshake failed: %s", address, error)
+            if session is None:
+                log.debug("%s: handshake failed: %s", address, outcome.error)
                 return
             try:
                 await handler(session)

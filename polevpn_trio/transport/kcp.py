@@ -38,6 +38,10 @@ UDP_OVERHEAD = {4: 20 + 8, 6: 40 + 8}
 SMALLEST_MTU = 512
 """No path is taken to be narrower; IP fragmentation must do there."""
 
+STRANGER_WINDOW = 64
+"""Segments that may wait for a gap to close before the peer has logged in: twice what a peer
+assumes before it hears of our window, and 85 kB for each of those who never will."""
+
 DEAD_LINK_SILENCE = 10.0
 """Seconds without anything from the peer after which a segment given up by KCP (sent 20
 times) ends the link. KCP alone would end it after three seconds on a short path, too little
@@ -54,9 +58,15 @@ class KcpLink(Link):
         session: DtlsSession,
         options: KcpOptions,
         release: Callable[[], None] | None = None,
+        *,
+        stranger: bool = False,
     ) -> None:
-        """Use an established session; ``release`` is called once the link is closed."""
+        """Use an established session; ``release`` is called once the link is closed.
+
+        A ``stranger`` has a small receive window until `admit`.
+        """
         super().__init__()
+        self._receive_window = options.receive_window
         self._release = release
         self.peer = format_address(session.peer_address)
         self._session = session
@@ -64,7 +74,7 @@ class KcpLink(Link):
             0,
             min(options.mtu, self._widest_datagram()),
             options.send_window,
-            options.receive_window,
+            min(STRANGER_WINDOW, options.receive_window) if stranger else options.receive_window,
         )
         self._blocked = False
         self._failure: str | None = None
@@ -80,6 +90,11 @@ class KcpLink(Link):
         family = 6 if ":" in str(self._session.peer_address[0]).removeprefix("::ffff:") else 4
         widest = self._session.path_mtu() - UDP_OVERHEAD[family] - RECORD_OVERHEAD
         return max(widest, SMALLEST_MTU)
+
+    def admit(self) -> None:
+        """Open the receive window as far as it is configured."""
+        super().admit()
+        self._conversation.widen_receive_window(self._receive_window)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send when timers expire, and finish what the socket would not take at once."""

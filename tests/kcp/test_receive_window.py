@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from polevpn_trio.kcp.conversation import Conversation
 from polevpn_trio.kcp.receive_window import (
     DUPLICATE,
     EARLY,
@@ -50,6 +51,25 @@ def test_window_edge(start: int) -> None:
     assert accept(window, start + 512, b"no") == OUTSIDE
     assert accept(window, start + 511, b"yes") == EARLY
     assert accept(window, start - 1, b"old") == DUPLICATE
+
+
+def test_a_wider_window_takes_more_and_is_never_narrowed() -> None:
+    window = ReceiveWindow(32, 0)
+    assert accept(window, 40, b"no") == OUTSIDE
+    window.widen(64)
+    window.widen(48)
+    assert (window.window, accept(window, 63, b"yes")) == (64, EARLY)
+    assert accept(window, 64, b"no") == OUTSIDE
+
+
+def test_a_widened_conversation_says_so() -> None:
+    conversation = Conversation(receive_window=32)
+    conversation.widen_receive_window(64)
+    conversation.send(b"data")
+    assert conversation.poll_datagrams(0.0) == 1
+    assert int.from_bytes(conversation.datagrams[6:8], "little") == 64
+    with pytest.raises(ValueError, match="receive window 65536"):
+        conversation.widen_receive_window(65536)
 
 
 def test_sequence_numbers_wrap() -> None:
