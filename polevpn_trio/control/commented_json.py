@@ -107,7 +107,9 @@ def _explain(text: str, error: json.JSONDecodeError) -> str:
     if at and at in "}]" and before.endswith(","):
         return f"{_place(text, len(before) - 1)}: found ',' before '{at}', expected no comma there"
     if at == "," and "trailing comma" in error.msg:
-        return f"{_place(text, position)}: found ',' before a bracket, expected no comma there"
+        # Python 3.13 and later stop at the comma.
+        bracket = text[position + 1 :].lstrip(_BLANKS)[:1]
+        return f"{_place(text, position)}: found ',' before '{bracket}', expected no comma there"
     expected = _EXPECTED.get(error.msg, error.msg)
     if not at:
         found = "the file ends here, "
