@@ -1,0 +1,339 @@
+"""The command line that all side-by-side benchmarks share, and the order in which they run.
+
+Every round takes the parts of a benchmark one after the other, and in each part every subject
+once, in a lab of its own, beginning with another one each time. So a subject and its reference
+run shortly after one another, and a machine that gets slower by and by slows all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.side_by_side import machine, svg, traffic
+from bench.side_by_side.network import RunFailed, Subject, Tunnel
+from bench.side_by_side.ours import our_subjects
+from bench.side_by_side.peers import REFERENCE, peers
+from bench.side_by_side.results import Measure, Report, Run
+from polevpn_trio.errors import HostError
+from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
+
+STDOUT = "-"
+
+
+@attrs.frozen
+class Settings:
+    """What the command line says about every run."""
+
+    rounds: int
+    seconds: int
+    """Of each transfer."""
+    idle_seconds: int
+    """For which the programs are watched while nothing is sent."""
+
+
+@attrs.frozen
+class Part:
+    """Measurements that belong together, made one after the other on a tunnel of their own."""
+
+    name: str
+    measure: Callable[[Tunnel, Settings], dict[str, float]]
+    """Does the work for one subject; figures by the names of the benchmark's measures."""
+    needs_iperf3: bool = False
+
+
+@attrs.frozen
+class Benchmark:
+    """A set of things to measure."""
+
+    name: str
+    title: str
+    description: str
+    """For ``--help``."""
+    measures: Sequence[Measure]
+    parts: Sequence[Part]
+    rounds: int = 5
+    """How often every subject is measured unless the command line says otherwise."""
+    idle_seconds: int | None = None
+    """For how long unless the command line says otherwise; None if it watches nothing idle."""
+
+
+@attrs.frozen
+class Turn:
+    """One subject's turn to be measured."""
+
+    round: int
+    part: Part
+    subject: Subject
+
+
+def in_turns(subjects: Sequence[Subject], parts: Sequence[Part], rounds: int) -> list[Turn]:
+    """Give the order of a whole benchmark: rounds, from 1 on; in each, parts; in each, subjects."""
+    order: list[Turn] = []
+    blocks = [(number, part) for number in range(1, rounds + 1) for part in parts]
+    for count, (number, part) in enumerate(blocks):
+        first = count % len(subjects)
+        turned = (*subjects[first:], *subjects[:first])
+        order += [Turn(number, part, subject) for subject in turned]
+    return order
+
+
+class Progressing:
+    """Tells how far the benchmark is: a bar on a terminal, plain lines elsewhere.
+
+    The bar is drawn between runs only; a thread that draws would cost the programs their time.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> Progressing:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begins(self, turn: Turn) -> None:
+        self._bar.update(
+            self._task,
+            description=f"round {turn.round}, {turn.part.name}: {turn.subject.name}",
+            refresh=True,
+        )
+
+    def ends(self, run: Run, measures: Sequence[Measure]) -> None:
+        self._bar.advance(self._task)
+        units = {measure.name: measure.unit for measure in measures}
+        said = run.problem or ", ".join(
+            f"{name} {value:.4g} {units[name]}" for name, value in run.figures.items()
+        )
+        self._bar.console.print(
+            f"round {run.round}, {run.part}, {run.subject}: {said}", markup=False, soft_wrap=True
+        )
+
+
+def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
+    """Run a benchmark from the command line; exit status 0 if every run gave figures."""
+    options = _parser(benchmark).parse_args(argv)
+    # Must come before any thread is started.
+    try:
+        become_root_in_user_namespace()
+        check_permitted()
+    except HostError as error:
+        print(f"{benchmark.name}: {error}", file=sys.stderr)
+        return 1
+    console = Console(stderr=True)
+    subjects, parts, skipped = _choose(benchmark, options)
+    facts = machine.look()
+    _warn(console, facts, skipped)
+    if not subjects or not parts:
+        console.print("nothing is left to measure")
+        return 1
+    settings = Settings(options.runs, options.seconds, getattr(options, "idle_seconds", 0))
+    words = sys.argv[1:] if argv is None else argv
+    report = Report(
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        command=shlex.join(["./run", "bench", benchmark.name, *words]),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine=attrs.asdict(facts),
+        settings={**attrs.asdict(settings), "parts": [part.name for part in parts]},
+        subjects={
+            each.name: {"description": each.description, "ours": each.ours} for each in subjects
+        },
+        skipped=skipped,
+        reference=REFERENCE,
+        measures=benchmark.measures,
+        runs=[],
+    )
+    runs: list[Run] = []
+    interrupted = False
+    turns = in_turns(subjects, parts, settings.rounds)
+    with Progressing(console, len(turns)) as progress:
+        try:
+            for turn in turns:
+                progress.begins(turn)
+                runs.append(_run(turn, settings))
+                progress.ends(runs[-1], benchmark.measures)
+                # Each time, so that little is lost if the rest comes to grief.
+                if options.json and options.json != STDOUT:
+                    _write_json(attrs.evolve(report, runs=runs), options.json)
+        except KeyboardInterrupt:
+            interrupted = True
+    report = attrs.evolve(report, runs=in_order(runs, [each.name for each in subjects]))
+    if runs:
+        _publish(report, facts, options)
+    for run in report.problems:
+        said = f"round {run.round}, {run.part}, {run.subject}: {run.problem}"
+        console.print(said, markup=False, soft_wrap=True)
+    if interrupted:
+        return 130
+    return 1 if report.problems else 0
+
+
+def in_order(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
+    """Sort runs by subject as in ``names``, so that tables begin with ours, then by round."""
+    return sorted(runs, key=lambda run: (names.index(run.subject), run.round))
+
+
+def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"./run bench {benchmark.name}", description=benchmark.description
+    )
+    names = [each.name for each in _subjects(classic=True, tuned=True)]
+    parser.add_argument(
+        "--runs",
+        type=_at_least_one,
+        default=benchmark.rounds,
+        help=f"how often each is measured ({benchmark.rounds})",
+    )
+    parser.add_argument("--seconds", type=_at_least_one, default=10, help="of each transfer (10)")
+    if benchmark.idle_seconds is not None:
+        parser.add_argument(
+            "--idle-seconds",
+            type=_at_least_one,
+            default=benchmark.idle_seconds,
+            help=f"for which the programs are watched at rest ({benchmark.idle_seconds})",
+        )
+    parser.add_argument(
+        "--subject",
+        action="append",
+        choices=names,
+        dest="subjects",
+        metavar="NAME",
+        help=f"only this one; may be repeated: {', '.join(names)}",
+    )
+    parser.add_argument(
+        "--classic", action="store_true", help="ours in the classic dialect too, side by side"
+    )
+    parser.add_argument(
+        "--tuned", action="store_true", help="OpenVPN with large socket buffers too, side by side"
+    )
+    parser.add_argument(
+        "--part",
+        action="append",
+        choices=[part.name for part in benchmark.parts],
+        dest="parts",
+        help="only this part; may be repeated",
+    )
+    file: dict[str, Any] = {"nargs": "?", "const": STDOUT, "metavar": "FILE"}
+    parser.add_argument("--json", help="write all figures (without FILE: to stdout)", **file)
+    parser.add_argument("--markdown", help="write the table (without FILE: to stdout)", **file)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write bars as SVG")
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _subjects(*, classic: bool, tuned: bool) -> list[Subject]:
+    return [*our_subjects(classic=classic), *peers(tuned=tuned)]
+
+
+def _choose(
+    benchmark: Benchmark, options: argparse.Namespace
+) -> tuple[list[Subject], list[Part], dict[str, str]]:
+    """Give the subjects and parts to run, and why what was asked for is skipped."""
+    if options.subjects:
+        known = _subjects(classic=True, tuned=True)
+        subjects = [each for each in known if each.name in options.subjects]
+    else:
+        subjects = _subjects(classic=options.classic, tuned=options.tuned)
+    reasons = {each.name: each.missing() for each in subjects}
+    parts = [part for part in benchmark.parts if part.name in (options.parts or {part.name})]
+    if not traffic.has_iperf3():
+        reasons |= {part.name: "no iperf3 is installed" for part in parts if part.needs_iperf3}
+    skipped = {name: reason for name, reason in reasons.items() if reason}
+    return (
+        [each for each in subjects if each.name not in skipped],
+        [part for part in parts if part.name not in skipped],
+        skipped,
+    )
+
+
+def _warn(console: Console, facts: machine.Machine, skipped: dict[str, str]) -> None:
+    for line in facts.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for name, reason in skipped.items():
+        console.print(f"{name} is skipped: {reason}", markup=False)
+    if not facts.is_quiet:
+        console.print(
+            f"WARNING: the load average is {facts.load_average:.2f}, above "
+            f"{machine.QUIET_LOAD}: something else runs here, the figures are worth little",
+            soft_wrap=True,
+        )
+    if facts.kernels != "compiled":
+        console.print(f"WARNING: the kernels are {facts.kernels}, not compiled")
+    if not traffic.has_iperf3():
+        console.print("WARNING: no iperf3 here: single TCP streams, by our own slower probe")
+
+
+def _run(turn: Turn, settings: Settings) -> Run:
+    name = turn.subject.name
+    try:
+        with Lab() as lab:
+            tunnel = Tunnel.start(lab, turn.subject)
+            figures = turn.part.measure(tunnel, settings)
+            return Run(turn.round, turn.part.name, name, figures)
+    # KeyError and ValueError: a traffic program that does not say what is expected of it.
+    except (
+        RunFailed,
+        HostError,
+        OSError,
+        subprocess.SubprocessError,
+        KeyError,
+        ValueError,
+    ) as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        return Run(turn.round, turn.part.name, name, {}, problem)
+
+
+def _publish(report: Report, facts: machine.Machine, options: argparse.Namespace) -> None:
+    if STDOUT not in (options.json, options.markdown):
+        # A table cut off at the edge of a file or pipe is of no use to anybody.
+        out = Console()
+        (out if out.is_terminal else Console(width=200)).print(report.table())
+    if options.json:
+        _write_json(report, options.json)
+    if options.markdown:
+        _write(report.markdown(), options.markdown)
+    if options.plot:
+        settings = f"{report.started}, transfers of {report.settings['seconds']} s"
+        _write(svg.draw(report, [*facts.lines(), settings]), str(options.plot))
+
+
+def _write_json(report: Report, file: str) -> None:
+    _write(json.dumps(report.as_json(), indent=1) + "\n", file)
+
+
+def _write(text: str, file: str) -> None:
+    if file == STDOUT:
+        sys.stdout.write(text)
+    else:
+        Path(file).write_text(text, encoding="utf-8")
