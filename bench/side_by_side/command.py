@@ -168,6 +168,9 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
         measures=benchmark.measures,
         runs=[],
     )
+    for file in (options.json, options.markdown, options.plot):
+        if file:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
     interrupted = False
     turns = in_turns(subjects, parts, settings.rounds)

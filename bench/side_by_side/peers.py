@@ -1,8 +1,8 @@
 """Programs of others that join two sites through a hub in user space, for comparison.
 
-Each runs as its distribution packages it, with its default buffers unless `tuned`, only told
-what makes it comparable: a hub in the middle through which all packets pass, and ciphers of the same strength
-where there is a choice. A peer whose program is not found is skipped; nothing is downloaded.
+Each runs as its distribution packages it, with its default buffers unless `tuned`, only told what
+makes it comparable: a hub in the middle through which all packets pass, and ciphers of the same
+strength where there is a choice. A peer that is not installed is skipped; nothing is downloaded.
 """
 
 from __future__ import annotations
