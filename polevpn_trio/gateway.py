@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Sequence
 from functools import partial
 
 import attrs
@@ -24,8 +25,9 @@ from polevpn_trio.frames.messages import (
 )
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
-from polevpn_trio.transport.base import SEND_BATCH_BYTES, Link, LinkStatistics
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
+from polevpn_trio.transport.eager import reading_eagerly
 
 log = logging.getLogger(__name__)
 
@@ -91,17 +93,30 @@ class Gateway:
         self._dialer = dialer
         self._send, self._receive = trio.open_memory_channel[FrameBatch](OUTGOING_BATCHES)
         self._connected = False
+        # The connection whose sender waits in `next_batches`: it could take a batch at once.
+        self._waiting: Connection | None = None
         self._no_link = 0
         self._not_ipv4 = 0
 
     async def read_tun(self) -> None:
         """Task "tun reader": packets from the site's hosts wait for the link."""
-        while True:
-            batch = await self._site.device.read_batch(codec.C2S_IPDATA)
-            if self._connected:
-                await self._send.send(batch)
-            else:
-                self._no_link += batch.packets
+        with reading_eagerly(self._read_tun_eagerly):
+            while True:
+                batch = await self._site.device.read_batch(codec.C2S_IPDATA)
+                if not self._connected:
+                    self._no_link += batch.packets
+                elif self._waiting is not None and self._waiting.ready:
+                    self._waiting.send_nowait(batch)
+                else:
+                    self._waiting = None
+                    await self._send.send(batch)
+
+    def _read_tun_eagerly(self) -> None:
+        connection = self._waiting
+        if connection is not None and connection.ready:
+            batch = self._site.device.read_batch_nowait(codec.C2S_IPDATA)
+            if batch is not None:
+                connection.send_nowait(batch)
 
     async def connect(self) -> None:
         """Task "connector": keep a link up for ever."""
@@ -202,9 +217,20 @@ class Gateway:
         )
         return codec.build_frame(codec.REGISTER, request.to_json())
 
-    async def next_batches(self) -> list[FrameBatch]:
-        """Wait for packets from the site; take all that wait, up to one send's worth."""
-        batches = [await self._receive.receive()]
+    async def next_batches(self, connection: Connection) -> list[FrameBatch]:
+        """Wait for packets from the site; take all that wait, up to one send's worth.
+
+        While it waits, the ``connection`` may get packets at once.
+        """
+        try:
+            batches = [self._receive.receive_nowait()]
+            await trio.lowlevel.checkpoint()
+        except trio.WouldBlock:
+            self._waiting = connection
+            try:
+                batches = [await self._receive.receive()]
+            finally:
+                self._waiting = None
         size = len(batches[0].data)
         while size < SEND_BATCH_BYTES:
             try:
@@ -225,6 +251,10 @@ class Gateway:
                 else:
                     self._not_ipv4 += run.packets
         return kept
+
+    def take_nowait(self, run: FrameRun) -> bool:
+        """Pass packets from the router on to the site; False if that takes waiting."""
+        return self._site.take_nowait(run)
 
     async def deliver(self, run: FrameRun) -> None:
         """Pass packets from the router on to the site."""
@@ -280,16 +310,31 @@ class Connection:
     async def _receive(self) -> None:
         """Task "receiver": packets go to the site, answers to whoever waits for them."""
         await self.link.send_batch([self._gateway.registration()])
-        runs = list(self._uplink.waiting)
-        while True:
-            for run in runs:
-                if run.version:
-                    await self._gateway.deliver(run)
-                else:
-                    self._take_control_untrusted(run)
-            runs = self._uplink.reader.receive_data_untrusted(await self.link.receive())
-            if runs and runs[0].version:
-                self._note_use()
+        rest = self._take_runs_untrusted(self._uplink.waiting)
+        if rest is not None:
+            await rest
+        await self.link.receive_each(self._take_untrusted)
+
+    def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
+        runs = self._uplink.reader.receive_data_untrusted(data)
+        if runs and runs[0].version:
+            self._note_use()
+        return self._take_runs_untrusted(runs)
+
+    def _take_runs_untrusted(self, runs: Sequence[FrameRun]) -> Awaitable[None] | None:
+        for index, run in enumerate(runs):
+            if not run.version:
+                self._take_control_untrusted(run)
+            elif not self._gateway.take_nowait(run):
+                return self._take_waiting_untrusted(runs[index:])
+        return None
+
+    async def _take_waiting_untrusted(self, runs: Sequence[FrameRun]) -> None:
+        for run in runs:
+            if run.version:
+                await self._gateway.deliver(run)
+            else:
+                self._take_control_untrusted(run)
 
     def _take_control_untrusted(self, run: FrameRun) -> None:
         if run.command == codec.REGISTER:
@@ -311,12 +356,29 @@ class Connection:
         """Task "sender": packets of the site go onto the link."""
         await self._registered.wait()
         while True:
-            batches = await self._gateway.next_batches()
-            if self._uplink.native is None or "ipv6" not in self._uplink.native:
-                batches = self._gateway.only_ipv4(batches)
+            batches = self._fit(await self._gateway.next_batches(self))
             if batches:
                 await self.link.send_batch([batch.data for batch in batches])
                 self._note_use()
+
+    def _fit(self, batches: list[FrameBatch]) -> list[FrameBatch]:
+        """Leave out what the router does not know."""
+        if self._uplink.native is None or "ipv6" not in self._uplink.native:
+            return self._gateway.only_ipv4(batches)
+        return batches
+
+    @property
+    def ready(self) -> bool:
+        """Whether the link takes packets at once."""
+        return self.link.ready
+
+    def send_nowait(self, batch: FrameBatch) -> None:
+        """Send packets of the site, in place of the sender, which waits for some."""
+        batches = self._fit([batch])
+        if batches:
+            self.link.send_nowait([batch.data for batch in batches])
+            self.link.flush()
+            self._note_use()
 
     def _note_use(self) -> None:
         """Note that the link is in use, so that its silence means something."""

@@ -36,6 +36,7 @@ import trio
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport.base import Link
 from polevpn_trio.transport.containment import contained
+from polevpn_trio.transport.eager import EagerReads
 
 Statistics = Callable[[], object]
 
@@ -126,8 +127,11 @@ class _Grown:
 @asynccontextmanager
 async def open_root(name: str) -> AsyncIterator[Branch]:
     """Open the nursery at the root of a program's tree."""
-    async with trio.open_nursery() as nursery:
-        yield Branch(_Node(name), nursery)
+    reads = EagerReads()
+    with reads.installed():
+        async with trio.open_nursery() as nursery:
+            reads.nursery = nursery
+            yield Branch(_Node(name), nursery)
 
 
 async def run_connection(

@@ -6,7 +6,7 @@ import logging
 import resource
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 
@@ -31,8 +31,9 @@ from polevpn_trio.frames.messages import RegisterRequest
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.transport import dtls, tls
-from polevpn_trio.transport.base import SEND_BATCH_BYTES, Link, LinkStatistics
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
 from polevpn_trio.transport.containment import contained
+from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.transport.udp import UdpSocket
@@ -140,7 +141,6 @@ class GatewayConnection:
         self._session = RouterSession(router.config.key, offer_native=router.config.native)
         self._reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
         self._outgoing = OutgoingQueue(router.config.queue_bytes)
-        self._idle = trio.CancelScope()
         self._authenticated = trio.Event()
         self._closed_because: str | None = None
         self.name = f"{link.scheme} {link.peer}"
@@ -151,8 +151,16 @@ class GatewayConnection:
         return self._session.native is not None and "ipv6" in self._session.native
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
-        """Queue packets for this gateway."""
+        """Give packets for this gateway to its link, or queue them if that does not take them."""
+        if self._outgoing.idle and self._link.ready:
+            self._link.send_nowait((batch.data,))
+            self._outgoing.note_bypass(batch)
+            return True
         return self._outgoing.put_nowait(batch)
+
+    def flush(self) -> None:
+        """Let the link send what it was given."""
+        self._link.flush()
 
     def close(self, reason: str) -> None:
         """End the connection: close_notify leaves at once, its tasks end by themselves."""
@@ -190,33 +198,39 @@ class GatewayConnection:
 
     async def _receive(self) -> None:
         """Task "receiver": control frames are answered, packets go to their routes."""
-        while True:
-            data = await self._link.receive()
-            self._idle.deadline = self._link.heard + self._router.config.idle_timeout
-            packets = []
-            for run in self._reader.receive_data_untrusted(data):
-                if run.version and self._session.accepts_data:
-                    packets.append(run)
-                elif run.version:
-                    raise BadPacket("IP data before login")
-                else:
-                    # What came before a control frame must not be overtaken by what that does.
-                    self._router.forwarder.route_batch(packets, self)
-                    packets = []
-                    await self._control_untrusted(run.command, run.sequence, bytes(run.data))
-            self._router.forwarder.route_batch(packets, self)
-            if not self._session.accepts_data and self._reader.pending_bytes > MAX_LOGIN_BYTES:
-                raise BadPacket(f"more than {MAX_LOGIN_BYTES} bytes before login")
+        await self._link.receive_each(self._take_untrusted)
 
-    async def _control_untrusted(self, command: int, sequence: int, payload: bytes) -> None:
-        """Act on one control frame.
+    def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
+        packets = []
+        for run in self._reader.receive_data_untrusted(data):
+            if run.version and self._session.accepts_data:
+                packets.append(run)
+            elif run.version:
+                raise BadPacket("IP data before login")
+            else:
+                # What came before a control frame must not be overtaken by what that does.
+                self._router.forwarder.route_batch(packets, self)
+                packets = []
+                refusal = self._control_untrusted(run.command, run.sequence, bytes(run.data))
+                if refusal is not None:
+                    return refusal
+        if packets:
+            self._router.forwarder.route_batch(packets, self)
+        if not self._session.accepts_data and self._reader.pending_bytes > MAX_LOGIN_BYTES:
+            raise BadPacket(f"more than {MAX_LOGIN_BYTES} bytes before login")
+        return None
+
+    def _control_untrusted(
+        self, command: int, sequence: int, payload: bytes
+    ) -> Awaitable[None] | None:
+        """Act on one control frame; return what is left to do when the login is refused.
 
         Answers are left to the sender: were this task to wait until a link takes them, it would
         not hear what makes the link take more.
         """
         match self._session.receive_control_untrusted(command, sequence, payload):
             case [Answer(frame), End(reason)]:
-                await self._refuse(frame, reason)
+                return self._refuse(frame, reason)
             case [Answer(frame)]:
                 self._outgoing.put_control_nowait(frame)
             case [Register(request, answer)]:
@@ -228,6 +242,7 @@ class GatewayConnection:
             features = self._session.native
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
             log.info("%s: logged in (%s)", self.name, dialect)
+        return None
 
     def _register(self, request: RegisterRequest, answer: Answer) -> None:
         """Install the routes of a gateway, in place of those of a stale connection."""
@@ -277,9 +292,10 @@ class GatewayConnection:
             await self._authenticated.wait()
         if not self._authenticated.is_set():
             raise LinkLost(f"no login within {config.auth_timeout:g} s")
-        with trio.CancelScope() as self._idle:
-            self._idle.deadline = self._link.heard + config.idle_timeout
-            await trio.sleep_forever()
+        silent = 0.0
+        while silent < config.idle_timeout:
+            await trio.sleep(config.idle_timeout - silent)
+            silent = trio.current_time() - self._link.heard
         raise LinkLost(f"nothing heard for {config.idle_timeout:g} s")
 
 
@@ -291,17 +307,28 @@ class SitePeer:
     def __init__(self, router: Router, site: Site) -> None:
         self._router = router
         self._site = site
+        self._reader = FrameReader(S2C_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Queue packets for the site's device."""
         return self._site.deliver_nowait(batch)
 
+    def flush(self) -> None:
+        """Do nothing: the device has what it was given."""
+
     async def read(self) -> None:
         """Task "tun reader": packets of the site's hosts go to their routes."""
-        reader = FrameReader(S2C_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
-        while True:
-            batch = await self._site.device.read_batch(S2C_IPDATA)
-            self._router.forwarder.route_batch(reader.receive_data_untrusted(batch.data), self)
+        with reading_eagerly(self._read_eagerly):
+            while True:
+                self._route(await self._site.device.read_batch(S2C_IPDATA))
+
+    def _read_eagerly(self) -> None:
+        batch = self._site.device.read_batch_nowait(S2C_IPDATA)
+        if batch is not None:
+            self._route(batch)
+
+    def _route(self, batch: FrameBatch) -> None:
+        self._router.forwarder.route_batch(self._reader.receive_data_untrusted(batch.data), self)
 
 
 async def run(config: RouterConfig) -> None:

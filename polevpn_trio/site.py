@@ -72,6 +72,8 @@ class Site:
         self.network = network
         self._sources = SourceList(config)
         self._send, self._receive = trio.open_memory_channel[FrameBatch](WRITER_BATCHES)
+        # The task "tun writer" waits for something to do.
+        self._writer_idle = False
         self._not_in_acls = 0
         self._writer_full = 0
 
@@ -82,10 +84,29 @@ class Site:
 
     async def deliver(self, run: FrameRun) -> None:
         """Pass packets from the link to the device, if their source may send to this site."""
-        if self._sources.allows(run.address):
+        if not self.take_nowait(run):
             await self._send.send(FrameBatch(run.data, run.packets))
-        else:
+
+    def take_nowait(self, run: FrameRun) -> bool:
+        """Do what `deliver` does, as long as it takes no waiting; False if it does."""
+        if not self._sources.allows(run.address):
             self._not_in_acls += run.packets
+            return True
+        return self._write_nowait(FrameBatch(run.data, run.packets))
+
+    def _write_nowait(self, batch: FrameBatch) -> bool:
+        """Write to the device at once if nothing waits for it, else queue; False if it is full."""
+        if self._writer_idle:
+            if not self.device.write_batch_nowait(batch.data):
+                # The device keeps the rest: let the task wait until that is written.
+                self._writer_idle = False
+                self._send.send_nowait(FrameBatch(b"", 0))
+            return True
+        try:
+            self._send.send_nowait(batch)
+        except trio.WouldBlock:
+            return False
+        return True
 
     def deliver_nowait(self, batch: FrameBatch) -> bool:
         """Pass packets on without waiting; False (and counted) when the writer is full.
@@ -96,9 +117,7 @@ class Site:
             batch = self._admitted(batch)
             if not batch.packets:
                 return True
-        try:
-            self._send.send_nowait(batch)
-        except trio.WouldBlock:
+        if not self._write_nowait(batch):
             self._writer_full += batch.packets
             return False
         return True
@@ -116,8 +135,17 @@ class Site:
         return FrameBatch(b"".join(kept), packets)
 
     async def write(self) -> None:
-        """Write to the device what was delivered. The task "tun writer"; runs for ever."""
-        async for batch in self._receive:
+        """Write to the device what could not be written at once.
+
+        The task "tun writer"; runs for ever.
+        """
+        while True:
+            try:
+                batch = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                self._writer_idle = True
+                batch = await self._receive.receive()
+                self._writer_idle = False
             await self.device.write_batch(batch.data)
 
     def statistics(self) -> SiteStatistics:

@@ -34,6 +34,14 @@ class MemoryLink(Link):
         task_status.started()
         await self.wait_closed()
 
+    ready = False
+
+    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
+        raise AssertionError("a link that is not ready was given frames")
+
+    def flush(self) -> None:
+        pass
+
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         await trio.lowlevel.checkpoint()
         await self.taking.wait()

@@ -14,7 +14,6 @@ import pytest
 import trio
 import trio.testing
 
-from polevpn_trio.batch import FrameBatch
 from polevpn_trio.control.config import GatewayConfig, ServerUrl, SiteConfig
 from polevpn_trio.control.liveness import HEART_BEAT_SECONDS
 from polevpn_trio.errors import LinkLost
@@ -23,6 +22,7 @@ from polevpn_trio.gateway import REGISTER_SECONDS, Gateway
 from polevpn_trio.nursery_tree import open_root
 from polevpn_trio.site import Site
 from polevpn_trio.transport.base import Link
+from tests.memory_device import MemoryDevice
 from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
 
 KEY = "secret"
@@ -33,27 +33,6 @@ SITE = SiteConfig(
     local_networks=(IPv4Network("192.168.1.0/24"),),
     acls=(IPv4Network("10.9.0.0/16"),),
 )
-
-
-class MemoryDevice:
-    """A TUN device whose host is the test."""
-
-    name = "tun7"
-
-    def __init__(self) -> None:
-        self.from_host, self._read = trio.open_memory_channel[bytes](1000)
-        self.to_host: list[bytes] = []
-
-    async def read_batch(self, command: int) -> FrameBatch:
-        packet = await self._read.receive()
-        return FrameBatch(codec.build_frame(command, packet), 1)
-
-    async def write_batch(self, data: Any) -> None:
-        await trio.lowlevel.checkpoint()
-        self.to_host += [frame.payload for frame in split(bytes(data))]
-
-    def statistics(self) -> None:
-        return None
 
 
 class Call:

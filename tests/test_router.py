@@ -20,7 +20,6 @@ import trio
 import trio.testing
 
 from polevpn_trio import router as router_module
-from polevpn_trio.batch import FrameBatch
 from polevpn_trio.control.admission import Admission
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.errors import HostError, LinkLost
@@ -29,6 +28,7 @@ from polevpn_trio.nursery_tree import open_root
 from polevpn_trio.router import MAX_LOGIN_BYTES, GatewayConnection, Router, SitePeer
 from polevpn_trio.site import Site
 from polevpn_trio.transport.outgoing import MAX_CONTROL_FRAMES
+from tests.memory_device import MemoryDevice
 from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
 
 KEY = "secret"
@@ -394,24 +394,6 @@ def test_strangers_beyond_the_limit_make_room_and_the_logged_in_stay() -> None:
         assert sum(not each.routers_end.is_closed for each in flood) <= 4
 
     with_router(body)
-
-
-class MemoryDevice:
-    """A TUN device whose host is the test."""
-
-    def __init__(self) -> None:
-        self.from_host, self._read = trio.open_memory_channel[bytes](100)
-        self.to_host: list[bytes] = []
-
-    async def read_batch(self, command: int) -> FrameBatch:
-        return FrameBatch(codec.build_frame(command, await self._read.receive()), 1)
-
-    async def write_batch(self, data: Any) -> None:
-        await trio.lowlevel.checkpoint()
-        self.to_host += [frame.payload for frame in split(bytes(data))]
-
-    def statistics(self) -> None:
-        return None
 
 
 @pytest.mark.parametrize("acls", [(), (IPv4Network("192.168.1.0/24"),)])

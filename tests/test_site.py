@@ -24,12 +24,20 @@ class StallingDevice:
         self.writable = trio.Event()
         self.written: list[bytes] = []
         self.deleted = False
+        self.rest = b""
 
     async def write_batch(self, data: Any) -> None:
         await self.writable.wait()
+        assert self.write_batch_nowait(data)
+
+    def write_batch_nowait(self, data: Any) -> bool:
         if self.deleted:
             raise HostError("cannot write to tun7: the interface was deleted")
-        self.written += [frame.payload for frame in split(bytes(data))]
+        self.rest += bytes(data)
+        if self.writable.is_set():
+            self.written += [frame.payload for frame in split(self.rest)]
+            self.rest = b""
+        return not self.rest
 
     def statistics(self) -> str:
         return "the device's own"

@@ -33,6 +33,9 @@ class Peer(Protocol):
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Queue a batch for sending; False (and counted there) when the queue is full."""
 
+    def flush(self) -> None:
+        """Let leave what was queued: for now there is no more of it."""
+
 
 @attrs.frozen
 class ForwarderStatistics:
@@ -133,6 +136,7 @@ class Forwarder:
 
     def route_batch(self, runs: Sequence[FrameRun], sender: Peer) -> None:
         """Pass runs of IP packets, grouped by destination, on to where they belong."""
+        reached: dict[Peer, None] = {}
         for run in runs:
             found = self._find(run.address)
             if found is None:
@@ -147,8 +151,11 @@ class Forwarder:
                 self._not_ipv4 += run.packets
             elif peer.enqueue_nowait(FrameBatch(run.data, run.packets)):
                 self._forwarded += run.packets
+                reached[peer] = None
             else:
                 self._queue_full += run.packets
+        for peer in reached:
+            peer.flush()
 
     def routes(self) -> list[Route]:
         """List the table: gateway addresses, then networks."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 import attrs
 import trio
 
 Buffer = bytes | bytearray | memoryview
+
+Consume = Callable[[Buffer], Awaitable[None] | None]
+"""Takes a piece of stream at once, or returns what is left to be awaited before the next one."""
 
 SEND_BATCH_BYTES = 65_536
 """What a sender takes from its queue at a time: about the largest amount that one system call
@@ -70,6 +74,34 @@ class Link(ABC):
     @abstractmethod
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream; never empty."""
+
+    async def receive_each(self, consume: Consume) -> NoReturn:
+        """Call ``consume`` with each piece of the peer's stream until the link is lost.
+
+        A link may do so the moment that data arrives, from whatever finds it, instead of waking
+        the task that waits here: that is worth three quarters of the time that a lone packet
+        spends in this program. What ``consume`` raises ends the link and comes out here.
+        """
+        while True:
+            rest = consume(await self.receive())
+            if rest is not None:
+                await rest
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether `send_nowait` may be called: nothing waits, and nobody else is sending."""
+
+    @abstractmethod
+    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
+        """Take whole frames, as `send_batch` does; only while the link is `ready`.
+
+        They leave with the next `flush`, at the latest.
+        """
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Let everything leave that was given to `send_nowait`. Errors end the link, no more."""
 
     @abstractmethod
     async def drain(self) -> None:

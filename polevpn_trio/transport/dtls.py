@@ -4,9 +4,10 @@ The way of a received batch:
 
 1. `DtlsEndpoint.run` is the one receive loop of the socket. It looks at the sender's address
    and the type of the records, and awaits nothing on behalf of any peer.
-2. Records of an established session go, undecrypted, into that session's bounded channel.
+2. Records of an established session go, undecrypted, to its owner if that is at leisure, else
+   into the session's bounded channel.
 3. Whoever owns the session takes them from there and opens them with
-   `DtlsSession.open_batch_untrusted`: the price of decryption is paid in the peer's own task.
+   `DtlsSession.open_batch_untrusted`.
 4. Handshake records go to trio.DTLSEndpoint through `HandshakeSocket`. It keeps no state for
    peers whose address is not verified by a cookie.
 
@@ -31,7 +32,14 @@ from OpenSSL import SSL, crypto
 from polevpn_trio.errors import BadPacket, HostError, LinkLost
 from polevpn_trio.transport import records
 from polevpn_trio.transport.containment import contained
-from polevpn_trio.transport.dtls_session import CLOSE_NOTIFY, WARNING, DtlsSession, Tokens
+from polevpn_trio.transport.dtls_session import (
+    CLOSE_NOTIFY,
+    WARNING,
+    DtlsSession,
+    Owner,
+    Tokens,
+)
+from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.handshake import (
     FlightGuard,
     HandshakeSocket,
@@ -210,6 +218,8 @@ class DtlsEndpoint:
         self._running = False
         self._closed = False
         self._counts: Counter[str] = Counter()
+        # Owners that took something in this turn, in order.
+        self._attending: dict[Owner, None] = {}
 
     # 1. From the socket to whom it may concern
 
@@ -220,20 +230,38 @@ class DtlsEndpoint:
         self._running = True
         task_status.started()
         try:
-            while True:
-                try:
-                    for _ in range(TURN_BUDGET):
-                        self._dispatch_batch_untrusted(*self._udp.receive_batch_nowait())
-                except BlockingIOError:
-                    await self._udp.wait_readable()
-                else:
-                    await trio.lowlevel.checkpoint()
+            with reading_eagerly(self._read_eagerly):
+                while True:
+                    if self._take_turn():
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await self._udp.wait_readable()
         except trio.ClosedResourceError:
             # The only way for an endpoint to end by itself: somebody closed it.
             if not self._closed:
                 raise
         finally:
             self._running = False
+
+    def _read_eagerly(self) -> None:
+        if not self._closed:
+            self._take_turn()
+
+    def _take_turn(self) -> bool:
+        """Receive what is there, within the budget; tell whether there may be more."""
+        more = True
+        for _ in range(TURN_BUDGET):
+            try:
+                batch = self._udp.receive_batch_nowait()
+            except BlockingIOError:
+                more = False
+                break
+            self._dispatch_batch_untrusted(*batch)
+        if self._attending:
+            owners, self._attending = self._attending, {}
+            for owner in owners:
+                owner.end_turn()
+        return more
 
     def _dispatch_batch_untrusted(self, data: bytes, segment_size: int, address: Address) -> None:
         if not data:
@@ -243,7 +271,7 @@ class DtlsEndpoint:
         if session is not None and address not in self._handshakes:
             kinds = data[::segment_size]
             if kinds.count(records.APPLICATION_DATA) == len(kinds):
-                session.deliver_nowait(data, segment_size)
+                self._deliver(session, data, segment_size)
                 return
         for start in range(0, len(data), segment_size):
             self._dispatch_untrusted(data[start : start + segment_size], address)
@@ -254,7 +282,7 @@ class DtlsEndpoint:
         handshake = self._handshakes.get(address)
         if kind in (records.APPLICATION_DATA, records.ALERT):
             if session is not None:
-                session.deliver_nowait(datagram, len(datagram))
+                self._deliver(session, datagram, len(datagram))
             if handshake is not None:
                 self._keep_early_untrusted(datagram, handshake)
             elif session is None:
@@ -268,6 +296,10 @@ class DtlsEndpoint:
             self._dispatch_handshake_untrusted(datagram, address, session, handshake)
         else:
             self._counts["malformed_dropped"] += 1
+
+    def _deliver(self, session: DtlsSession, data: bytes, segment_size: int) -> None:
+        if session.deliver_nowait(data, segment_size) and session.owner is not None:
+            self._attending[session.owner] = None
 
     def _keep_early_untrusted(self, datagram: bytes, handshake: _Handshake) -> None:
         """Keep what may belong to the session that this handshake is about to become."""

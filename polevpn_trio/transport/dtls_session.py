@@ -10,6 +10,7 @@ import logging
 from array import array
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 import trio
@@ -78,12 +79,23 @@ class Tokens:
         return True
 
 
+class Owner(Protocol):
+    """Who takes received batches at once, when nothing keeps it from doing so."""
+
+    def take_untrusted(self, data: bytes, segment_size: int) -> bool:
+        """Take a batch, or decline: then it waits in ``incoming``. Never raises."""
+
+    def end_turn(self) -> None:
+        """Act on what was taken: for now there is no more of it. Never raises."""
+
+
 class DtlsSession:
     """An established session with one peer. Made by `DtlsEndpoint`.
 
     ``incoming`` yields (data, segment size) as received, for `open_batch_untrusted`; it ends
-    with trio.EndOfChannel when the session is over, for whatever reason. ``peer_closed`` tells
-    whether the peer ended it, by an authenticated alert.
+    with trio.EndOfChannel when the session is over, for whatever reason. What the ``owner``, if
+    there is one, takes at once does not come that way. ``peer_closed`` tells whether the peer
+    ended the session, by an authenticated alert.
     """
 
     def __init__(
@@ -98,6 +110,7 @@ class DtlsSession:
         self.opener = taken.opener
         self.peer_closed = False
         self.handshake_tokens = Tokens()
+        self.owner: Owner | None = None
         self._forget = forget
         self._udp = udp
         self._sealer = taken.sealer
@@ -112,14 +125,25 @@ class DtlsSession:
         self._send_overflow = 0
         self._sent_after_end = 0
 
-    def deliver_nowait(self, data: bytes, segment_size: int) -> None:
-        """Queue a received batch for the owner, or drop and count it. For the endpoint."""
+    def deliver_nowait(self, data: bytes, segment_size: int) -> bool:
+        """Give a received batch to the owner, or queue it, or drop and count it. For the endpoint.
+
+        True if the owner took it at once and is to be told when the turn ends.
+        """
         if self._ended:
-            return
+            return False
+        if self.owner is not None and self.owner.take_untrusted(data, segment_size):
+            return True
         try:
             self._deliver.send_nowait((data, segment_size))
         except (trio.WouldBlock, trio.BrokenResourceError):
             self._incoming_overflow += 1
+        return False
+
+    def wake(self) -> None:
+        """Wake who waits on ``incoming``, by an empty batch."""
+        if not self._ended:
+            self._deliver.send_nowait((b"", 1))
 
     def open_batch_untrusted(self, data: bytes, segment_size: int) -> int:
         """Open the records of a received batch.

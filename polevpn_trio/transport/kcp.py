@@ -8,14 +8,15 @@ timer) ends in `KcpLink._flush`, which sends what is due and arms the one timer 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 import trio
 
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.kcp.conversation import BATCH, Conversation
-from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
 from polevpn_trio.transport.dtls import DtlsSession
 
 UNSENT_LIMIT = 131_072
@@ -77,7 +78,11 @@ class KcpLink(Link):
             min(STRANGER_WINDOW, options.receive_window) if stranger else options.receive_window,
         )
         self._blocked = False
-        self._failure: str | None = None
+        self._failure: Exception | None = None
+        # Set by `receive_each`; called at once while its task has nothing to do but wait.
+        self._consume: Consume | None = None
+        self._at_leisure = False
+        self._rest: Awaitable[None] | None = None
         self._progress = trio.Event()
         self._timer = trio.CancelScope()
         # That of the timer, without the price of asking it.
@@ -110,6 +115,28 @@ class KcpLink(Link):
             with trio.CancelScope(deadline=self._deadline) as self._timer:
                 await self._closed.wait()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the conversation takes more at once."""
+        return (
+            not self._blocked
+            and not self._closed.is_set()
+            and self._conversation.unsent_bytes < UNSENT_LIMIT
+        )
+
+    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
+        """Put frames into the conversation."""
+        for buffer in buffers:
+            self._conversation.send(buffer)
+            self._bytes_sent += len(buffer)
+
+    def flush(self) -> None:
+        """Send what is due; what goes wrong with that ends this link alone."""
+        try:
+            self._flush()
+        except Exception as error:
+            self._fail(error)
+
     def _flush(self) -> None:
         """Send all that is due, and see to it that `run` wakes up for the rest."""
         if self._closed.is_set():
@@ -136,23 +163,23 @@ class KcpLink(Link):
             self._timer.deadline = turn
         self._progress.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
-            self._fail("the peer acknowledges nothing")
+            self._fail(LinkLost("the peer acknowledges nothing"))
 
-    def _fail(self, reason: str) -> None:
-        self._failure = self._failure or reason
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
         self._progress.set()
         self.close()
 
     def _check_open(self) -> None:
-        if self._closed.is_set() or self._failure is not None:
-            raise LinkLost(self._failure or "the link was closed")
+        if self._failure is not None:
+            raise self._failure
+        if self._closed.is_set():
+            raise LinkLost("the link was closed")
 
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames; wait while more than the window's worth is under way."""
         self._check_open()
-        for buffer in buffers:
-            self._conversation.send(buffer)
-            self._bytes_sent += len(buffer)
+        self.send_nowait(buffers)
         self._flush()
         # Those who send a lot wait for it in between, and that lets others run often enough.
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -169,6 +196,50 @@ class KcpLink(Link):
                 self._bytes_received += len(stream)
                 return stream
 
+    async def receive_each(self, consume: Consume) -> NoReturn:
+        """Call ``consume`` with each piece of the stream, mostly straight from the socket."""
+        self._consume = consume
+        self._session.owner = self
+        while True:
+            stream = await self._receive_datagrams()
+            rest, self._rest = self._rest, None
+            if rest is not None:
+                await rest
+            if stream:
+                self._bytes_received += len(stream)
+                rest = consume(stream)
+                if rest is not None:
+                    await rest
+
+    def take_untrusted(self, data: bytes, segment_size: int) -> bool:
+        """Take a batch from the socket, if the task that receives would do just that."""
+        if not self._at_leisure:
+            return False
+        try:
+            self._take_untrusted(data, segment_size, trio.current_time())
+        except Exception as error:
+            self._fail(error)
+        return True
+
+    def end_turn(self) -> None:
+        """Hand on what came in order, then acknowledge: whom it is for should not wait for that."""
+        try:
+            stream = self._conversation.receive()
+            if stream and self._consume is not None:
+                self._bytes_received += len(stream)
+                self._rest = self._consume(stream)
+                if self._rest is not None:
+                    self._at_leisure = False
+                    self._session.wake()
+            self._flush()
+            self._note_goodbye()
+        except Exception as error:
+            self._fail(error)
+
+    def _note_goodbye(self) -> None:
+        if self._session.peer_closed and self._failure is None:
+            self._failure = LinkLost("the peer closed the link")
+
     async def _receive_datagrams(self) -> bytes:
         """Wait for datagrams, take in what has come, and acknowledge it.
 
@@ -177,7 +248,15 @@ class KcpLink(Link):
         self._check_open()
         incoming = self._session.incoming
         try:
-            batch = await incoming.receive()
+            try:
+                batch = incoming.receive_nowait()
+                await trio.lowlevel.checkpoint()
+            except trio.WouldBlock:
+                self._at_leisure = self._consume is not None
+                try:
+                    batch = await incoming.receive()
+                finally:
+                    self._at_leisure = False
             now = trio.current_time()
             self._take_untrusted(*batch, now)
             for _ in range(RECEIVE_BUDGET - 1):
@@ -185,11 +264,10 @@ class KcpLink(Link):
         except trio.WouldBlock:
             pass
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            self._fail("the DTLS session ended")
+            self._fail(LinkLost("the DTLS session ended"))
         stream = self._conversation.receive()
         self._flush()
-        if self._session.peer_closed:
-            self._failure = self._failure or "the peer closed the link"
+        self._note_goodbye()
         return stream
 
     def _take_untrusted(self, data: bytes, segment_size: int, now: float) -> None:

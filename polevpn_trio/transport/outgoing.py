@@ -58,6 +58,17 @@ class OutgoingQueue:
         self._bytes = 0
         self._dropped = 0
         self._dropped_control = 0
+        self._awaited = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, and who empties the queue waits for something to come."""
+        return self._awaited
+
+    def note_bypass(self, batch: FrameBatch) -> None:
+        """Count a batch that went straight to the link, since nothing was queued before it."""
+        self._packets += batch.packets
+        self._bytes += len(batch.data)
 
     def put_nowait(self, batch: FrameBatch) -> bool:
         """Queue a batch, or drop and count it when the queue is full."""
@@ -73,6 +84,7 @@ class OutgoingQueue:
         except trio.WouldBlock:
             self._dropped += batch.packets
             return False
+        self._awaited = False
         self._queued += size
         self._packets += batch.packets
         self._bytes += size
@@ -83,6 +95,7 @@ class OutgoingQueue:
         if len(self._control) >= MAX_CONTROL_FRAMES:
             self._dropped_control += 1
             return False
+        self._awaited = False
         self._control.append(FrameBatch(frame, 0))
         with contextlib.suppress(trio.WouldBlock):
             self._send.send_nowait(_WAKE)
@@ -94,7 +107,15 @@ class OutgoingQueue:
         Takes up to about ``most_bytes`` of packets. Nothing may come of it: a control frame
         that was taken already leaves its wake-up behind.
         """
-        batches = [await self._receive.receive()]
+        try:
+            batches = [self._receive.receive_nowait()]
+            await trio.lowlevel.checkpoint()
+        except trio.WouldBlock:
+            self._awaited = True
+            try:
+                batches = [await self._receive.receive()]
+            finally:
+                self._awaited = False
         size = len(batches[0].data)
         while size < most_bytes:
             try:

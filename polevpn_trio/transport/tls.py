@@ -68,6 +68,8 @@ class TlsStream(trio.abc.Stream):
         self._view = memoryview(self._buffer)
         self._send_lock = trio.StrictFIFOLock()
         self._broken = False
+        # What `send_nowait` could not send.
+        self._rest = memoryview(b"")
 
     @classmethod
     async def handshake(
@@ -168,20 +170,47 @@ class TlsStream(trio.abc.Stream):
             await trio.lowlevel.checkpoint()
             if self._broken:
                 raise trio.BrokenResourceError("an earlier send was interrupted")
-            view = memoryview(data)
             self._broken = True
-            while view:
-                try:
-                    sent = self._socket.send(view)
-                except ssl.SSLWantWriteError:
-                    await trio.lowlevel.wait_writable(self._socket)
-                except ssl.SSLWantReadError:
-                    await trio.lowlevel.wait_readable(self._socket)
-                except (OSError, ValueError) as error:
-                    raise trio.BrokenResourceError(_reason(error)) from error
-                else:
-                    view = view[sent:]
+            rest, self._rest = self._rest, memoryview(b"")
+            await self._send(rest)
+            await self._send(memoryview(data))
             self._broken = False
+
+    async def _send(self, view: memoryview) -> None:
+        while view:
+            try:
+                sent = self._socket.send(view)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except (OSError, ValueError) as error:
+                raise trio.BrokenResourceError(_reason(error)) from error
+            else:
+                view = view[sent:]
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is being sent, so that `send_nowait` may be called."""
+        return not (self._rest or self._broken or self._send_lock.locked())
+
+    def send_nowait(self, data: Buffer) -> bool:
+        """Send ``data`` as far as the socket takes it; only while `ready`.
+
+        False if there is a rest: `send_all` (of nothing, if there is no more) begins with it.
+        Raises trio.BrokenResourceError when the connection failed.
+        """
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._socket.send(view) :]
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            self._rest = view
+            return False
+        except (OSError, ValueError) as error:
+            self._broken = True
+            raise trio.BrokenResourceError(_reason(error)) from error
+        return True
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes data again."""
@@ -233,29 +262,63 @@ class TlsLink(Link):
         super().__init__()
         self.peer = peer
         self._stream = stream
+        self._given: list[Buffer] = []
+        self._unfinished = trio.Event()
+        self._failure: LinkLost | None = None
         self._bytes_sent = 0
         self._bytes_received = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Wait for the end: TCP has its own timers."""
+        """Finish what the socket would not take at once; TCP has its own timers."""
         task_status.started()
-        await self.wait_closed()
+        while True:
+            await self._unfinished.wait()
+            if self._closed.is_set():
+                break
+            self._unfinished = trio.Event()
+            await self._send_all(b"")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the stream takes more at once."""
+        return self._stream.ready and not self._closed.is_set()
+
+    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
+        """Keep frames for the next flush, where they share a record."""
+        self._given += buffers
+
+    def flush(self) -> None:
+        """Send what was given; what goes wrong with that ends this link alone."""
+        if not self._given:
+            return
+        given, self._given = self._given, []
+        data = given[0] if len(given) == 1 else b"".join(given)
+        self._bytes_sent += len(data)
+        try:
+            if not self._stream.send_nowait(data):
+                self._unfinished.set()
+        except trio.BrokenResourceError as error:
+            self._failure = LinkLost(f"cannot send: {error}")
+            self.close()
 
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames, small ones together in one record."""
         data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+        await self._send_all(data)
+        self._bytes_sent += len(data)
+
+    async def _send_all(self, data: Buffer) -> None:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise LinkLost(f"cannot send: {error}") from error
-        self._bytes_sent += len(data)
 
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream."""
         try:
             data = await self._stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise LinkLost(f"cannot receive: {error}") from error
+            raise self._failure or LinkLost(f"cannot receive: {error}") from error
         if not data:
             raise LinkLost("the peer closed the link")
         self._bytes_received += len(data)
@@ -270,6 +333,7 @@ class TlsLink(Link):
         """Send close_notify and close the connection."""
         self._stream.close()
         super().close()
+        self._unfinished.set()
 
     def statistics(self) -> LinkStatistics:
         """Return the counters."""

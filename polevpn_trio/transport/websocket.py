@@ -164,6 +164,18 @@ class WebSocketLink(Link):
             except Exception as error:
                 log.debug("wss %s: closing failed: %r", self.peer, error)
 
+    @property
+    def ready(self) -> bool:
+        """Say no: a message takes waiting."""
+        return False
+
+    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
+        """Refuse: this link is never ready."""
+        raise LinkLost("a WebSocket takes nothing without waiting")
+
+    def flush(self) -> None:
+        """Do nothing: nothing was taken."""
+
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames as one message."""
         message = b"".join(buffers)

@@ -110,6 +110,9 @@ class TunDevice:
         self._unit = memoryview(self._coalescer.unit)
         self._read_into = [memoryview(self._splitter.packet)[self._skip :]]
         self._writing = False
+        # Units of the last batch to be written: the next one, and how many there are.
+        self._next_unit = 0
+        self._units = 0
         self._packets_read = 0
         self._bytes_read = 0
         self._packets_written = 0
@@ -173,9 +176,18 @@ class TunDevice:
             await trio.lowlevel.wait_readable(self._fd)
             self._drain(command)
             if splitter.frames:
-                break
-        packets = splitter.frames
-        data = splitter.take()
+                return self._take()
+
+    def read_batch_nowait(self, command: int) -> FrameBatch | None:
+        """Return the packets that are there, as `read_batch` does; None if there are none."""
+        if self._closed:
+            return None
+        self._drain(command)
+        return self._take() if self._splitter.frames else None
+
+    def _take(self) -> FrameBatch:
+        packets = self._splitter.frames
+        data = self._splitter.take()
         self._packets_read += packets
         self._bytes_read += len(data) - 8 * packets
         return FrameBatch(data, packets)
@@ -210,20 +222,46 @@ class TunDevice:
         try:
             # The wait for the next batch is where others get their turn.
             await trio.lowlevel.checkpoint_if_cancelled()
-            coalescer = self._coalescer
-            turn = 0
-            for index in range(coalescer.coalesce_batch_untrusted(data)):
-                length = coalescer.assemble(index)
-                unit = self._unit[self._skip : length]
-                packets = coalescer.packets_in(index)
-                while not self._write(unit, packets):
-                    await trio.lowlevel.wait_writable(self._fd)
-                turn += length
-                if turn >= WRITE_TURN:
-                    turn = 0
-                    await trio.lowlevel.checkpoint()
+            await self._write_rest()
+            self._next_unit = 0
+            self._units = self._coalescer.coalesce_batch_untrusted(data)
+            await self._write_rest()
         finally:
             self._writing = False
+
+    async def _write_rest(self) -> None:
+        # A device that could take more is writable at once: that is where others get their turn.
+        while not self._write_units(WRITE_TURN):
+            await trio.lowlevel.wait_writable(self._fd)
+
+    def write_batch_nowait(self, data: bytes | bytearray | memoryview) -> bool:
+        """Hand packets to the host, as `write_batch` does, without waiting.
+
+        False if the kernel does not take all of them now: then the next call must be
+        `write_batch` (of nothing, if there is no more), which begins with the rest; ``data``
+        must not change before. Raises as `write_batch` does.
+        """
+        if self._writing or self._next_unit < self._units:
+            raise trio.BusyResourceError("something is being written to this TUN")
+        self._next_unit = 0
+        self._units = self._coalescer.coalesce_batch_untrusted(data)
+        return self._write_units(len(data))
+
+    def _write_units(self, most: int) -> bool:
+        """Write what is left of the last batch, up to about ``most`` bytes.
+
+        False if that, or what the kernel takes for now, was not all.
+        """
+        coalescer = self._coalescer
+        written = 0
+        while self._next_unit < self._units and written <= most:
+            length = coalescer.assemble(self._next_unit)
+            packets = coalescer.packets_in(self._next_unit)
+            if not self._write(self._unit[self._skip : length], packets):
+                return False
+            self._next_unit += 1
+            written += length
+        return self._next_unit == self._units
 
     def _write(self, unit: memoryview, packets: int) -> bool:
         """Write one unit; tell whether it is done with, be it written or dropped."""

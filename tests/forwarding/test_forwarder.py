@@ -18,11 +18,16 @@ class Gateway:
     takes_ipv6: bool = True
     full: bool = False
     taken: list[FrameBatch] = attrs.field(factory=list)
+    flushed: list[int] = attrs.field(factory=list)
+    """How many batches it had each time it was told to flush."""
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         if not self.full:
             self.taken.append(batch)
         return not self.full
+
+    def flush(self) -> None:
+        self.flushed.append(len(self.taken))
 
 
 def run_to(destination: str, packets: int = 1) -> FrameRun:
@@ -132,3 +137,13 @@ def test_gateway_address_moves_to_the_newcomer() -> None:
     forwarder.unregister(old)
     assert forwarder.gateway_owner(address) is new
     assert forwarder.lookup(address.packed) is new
+
+
+def test_each_peer_is_flushed_once_after_the_batch_was_routed() -> None:
+    first, second, sender = Gateway(), Gateway(), Gateway()
+    forwarder = Forwarder()
+    forwarder.register(first, [ip_address("10.8.0.2")], [])
+    forwarder.register(second, [ip_address("10.8.0.3")], [])
+    runs = [run_to("10.8.0.2"), run_to("10.8.0.3"), run_to("10.8.0.2"), run_to("10.8.0.9")]
+    forwarder.route_batch(runs, sender)
+    assert (first.flushed, second.flushed, sender.flushed) == ([2], [1], [])
