@@ -19,6 +19,7 @@ cdef int _BATCH
 cdef Py_ssize_t _SMALLEST_QUEUE
 cdef Py_ssize_t _SMALLEST_WINDOW
 cdef double _IDLE_SHRINK
+cdef Py_ssize_t _ACK_EVERY
 cdef double _FIRST_PROBE
 cdef double _PROBE_GROWTH
 cdef double _LAST_PROBE
@@ -48,6 +49,8 @@ cdef class Conversation:
     cdef SegmentHeader _header
     cdef double _now
     cdef double _interval
+    cdef double _ack_delay
+    cdef double _acks_due_at
     cdef int _fast_resend
     cdef long long _dead_link
 
@@ -120,6 +123,8 @@ cdef class Conversation:
 
     @cython.locals(waits=bint, earliest=double)
     cpdef double next_timeout(self) noexcept
+
+    cdef bint _has_news(self) noexcept
 
     @cython.locals(
         header=SegmentHeader, arrived=ReceiveWindow, window=SendWindow, free=int,

@@ -249,19 +249,24 @@ class DtlsEndpoint:
 
     def _take_turn(self) -> bool:
         """Receive what is there, within the budget; tell whether there may be more."""
-        more = True
-        for _ in range(TURN_BUDGET):
+        for number in range(TURN_BUDGET):
             try:
-                batch = self._udp.receive_batch_nowait()
+                data, segment_size, address = self._udp.receive_batch_nowait()
             except BlockingIOError:
-                more = False
-                break
-            self._dispatch_batch_untrusted(*batch)
+                self._end_turn()
+                return False
+            self._dispatch_batch_untrusted(data, segment_size, address)
+            if number == 0 and len(data) <= segment_size:
+                # A lone packet: it need not wait for us to find out that nothing follows it.
+                self._end_turn()
+        self._end_turn()
+        return True
+
+    def _end_turn(self) -> None:
         if self._attending:
             owners, self._attending = self._attending, {}
             for owner in owners:
                 owner.end_turn()
-        return more
 
     def _dispatch_batch_untrusted(self, data: bytes, segment_size: int, address: Address) -> None:
         if not data:

@@ -39,6 +39,11 @@ UDP_OVERHEAD = {4: 20 + 8, 6: 40 + 8}
 SMALLEST_MTU = 512
 """No path is taken to be narrower; IP fragmentation must do there."""
 
+ACK_DELAY = 0.005
+"""Seconds that an acknowledgement may wait for a packet to travel with: less than any timeout of
+the originals (30 ms), enough for the answer of a host behind the gateway. Each one saved spares
+both programs a wake-up while the packet is under way."""
+
 STRANGER_WINDOW = 64
 """Segments that may wait for a gap to close before the peer has logged in: twice what a peer
 assumes before it hears of our window, and 85 kB for each of those who never will."""
@@ -76,6 +81,7 @@ class KcpLink(Link):
             min(options.mtu, self._widest_datagram()),
             options.send_window,
             min(STRANGER_WINDOW, options.receive_window) if stranger else options.receive_window,
+            ack_delay=ACK_DELAY,
         )
         self._blocked = False
         self._failure: Exception | None = None
