@@ -27,7 +27,6 @@ from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
-from polevpn_trio.transport.eager import reading_eagerly
 
 log = logging.getLogger(__name__)
 
@@ -100,23 +99,31 @@ class Gateway:
 
     async def read_tun(self) -> None:
         """Task "tun reader": packets from the site's hosts wait for the link."""
-        with reading_eagerly(self._read_tun_eagerly):
-            while True:
-                batch = await self._site.device.read_batch(codec.C2S_IPDATA)
-                if not self._connected:
-                    self._no_link += batch.packets
-                elif self._waiting is not None and self._waiting.ready:
-                    self._waiting.send_nowait(batch)
-                else:
-                    self._waiting = None
-                    await self._send.send(batch)
+        device = self._site.device
+        while True:
+            if self._passes_directly():
+                await device.while_readable(self._pass_directly)
+                continue
+            batch = await device.read_batch(codec.C2S_IPDATA)
+            if not self._connected:
+                self._no_link += batch.packets
+            elif self._waiting is not None and self._waiting.ready:
+                self._waiting.send_nowait(batch)
+            else:
+                self._waiting = None
+                await self._send.send(batch)
 
-    def _read_tun_eagerly(self) -> None:
+    def _passes_directly(self) -> bool:
+        return self._waiting is not None and self._waiting.ready
+
+    def _pass_directly(self) -> bool:
         connection = self._waiting
-        if connection is not None and connection.ready:
-            batch = self._site.device.read_batch_nowait(codec.C2S_IPDATA)
-            if batch is not None:
-                connection.send_nowait(batch)
+        if connection is None or not connection.ready:
+            return False
+        batch = self._site.device.read_batch_nowait(codec.C2S_IPDATA)
+        if batch is not None:
+            connection.send_nowait(batch)
+        return True
 
     async def connect(self) -> None:
         """Task "connector": keep a link up for ever."""

@@ -36,7 +36,7 @@ import trio
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport.base import Link
 from polevpn_trio.transport.containment import contained
-from polevpn_trio.transport.eager import EagerReads
+from polevpn_trio.transport.eager import reading_eagerly
 
 Statistics = Callable[[], object]
 
@@ -127,10 +127,8 @@ class _Grown:
 @asynccontextmanager
 async def open_root(name: str) -> AsyncIterator[Branch]:
     """Open the nursery at the root of a program's tree."""
-    reads = EagerReads()
-    with reads.installed():
+    with reading_eagerly():
         async with trio.open_nursery() as nursery:
-            reads.nursery = nursery
             yield Branch(_Node(name), nursery)
 
 

@@ -33,7 +33,6 @@ from polevpn_trio.site import Site, open_site
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
 from polevpn_trio.transport.containment import contained
-from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.transport.udp import UdpSocket
@@ -318,17 +317,14 @@ class SitePeer:
 
     async def read(self) -> None:
         """Task "tun reader": packets of the site's hosts go to their routes."""
-        with reading_eagerly(self._read_eagerly):
-            while True:
-                self._route(await self._site.device.read_batch(S2C_IPDATA))
+        await self._site.device.while_readable(self._route)
 
-    def _read_eagerly(self) -> None:
+    def _route(self) -> bool:
         batch = self._site.device.read_batch_nowait(S2C_IPDATA)
         if batch is not None:
-            self._route(batch)
-
-    def _route(self, batch: FrameBatch) -> None:
-        self._router.forwarder.route_batch(self._reader.receive_data_untrusted(batch.data), self)
+            runs = self._reader.receive_data_untrusted(batch.data)
+            self._router.forwarder.route_batch(runs, self)
+        return True
 
 
 async def run(config: RouterConfig) -> None:

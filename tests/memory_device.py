@@ -8,6 +8,7 @@ import trio
 
 from polevpn_trio.batch import FrameBatch
 from polevpn_trio.frames import codec
+from polevpn_trio.transport.eager import Handler
 from tests.memory_links import split
 
 
@@ -22,17 +23,24 @@ class MemoryDevice:
     def __init__(self) -> None:
         self.from_host, self._read = trio.open_memory_channel[bytes](1000)
         self.to_host: list[bytes] = []
+        self._next: bytes | None = None
         self.full = False
         self.written_at_once = 0
 
     async def read_batch(self, command: int) -> FrameBatch:
-        return FrameBatch(codec.build_frame(command, await self._read.receive()), 1)
+        packet, self._next = self._next or await self._read.receive(), None
+        return FrameBatch(codec.build_frame(command, packet), 1)
+
+    async def while_readable(self, handler: Handler) -> None:
+        while True:
+            packet = await self._read.receive()
+            self._next = packet
+            if not handler():
+                return
 
     def read_batch_nowait(self, command: int) -> FrameBatch | None:
-        try:
-            return FrameBatch(codec.build_frame(command, self._read.receive_nowait()), 1)
-        except trio.WouldBlock:
-            return None
+        packet, self._next = self._next, None
+        return FrameBatch(codec.build_frame(command, packet), 1) if packet is not None else None
 
     async def write_batch(self, data: Any) -> None:
         await trio.lowlevel.checkpoint()

@@ -39,7 +39,6 @@ from polevpn_trio.transport.dtls_session import (
     Owner,
     Tokens,
 )
-from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.handshake import (
     FlightGuard,
     HandshakeSocket,
@@ -230,12 +229,7 @@ class DtlsEndpoint:
         self._running = True
         task_status.started()
         try:
-            with reading_eagerly(self._read_eagerly):
-                while True:
-                    if self._take_turn():
-                        await trio.lowlevel.checkpoint()
-                    else:
-                        await self._udp.wait_readable()
+            await self._udp.while_readable(self._take_turn)
         except trio.ClosedResourceError:
             # The only way for an endpoint to end by itself: somebody closed it.
             if not self._closed:
@@ -243,18 +237,13 @@ class DtlsEndpoint:
         finally:
             self._running = False
 
-    def _read_eagerly(self) -> None:
-        if not self._closed:
-            self._take_turn()
-
     def _take_turn(self) -> bool:
-        """Receive what is there, within the budget; tell whether there may be more."""
+        """Receive what is there, within the budget."""
         for number in range(TURN_BUDGET):
             try:
                 data, segment_size, address = self._udp.receive_batch_nowait()
             except BlockingIOError:
-                self._end_turn()
-                return False
+                break
             self._dispatch_batch_untrusted(data, segment_size, address)
             if number == 0 and len(data) <= segment_size:
                 # A lone packet: it need not wait for us to find out that nothing follows it.

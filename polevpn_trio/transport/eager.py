@@ -1,80 +1,205 @@
-"""Packets handled the moment the kernel wakes us, before Trio has scheduled any task.
+"""Packets handled the moment the kernel hands them over, without a turn of Trio's scheduler.
 
-On an otherwise idle machine most of the time that a lone packet spends in a Python program is
-Trio's way from the wake-up to the task that waits for it, through code that no processor cache
-holds any more. So whoever reads packets from a descriptor may register here, beside the task
-that waits for it in the ordinary way: a function that takes what is there and hands it on, as far
-as that goes without waiting. The task then finds nothing left to do, or what had to wait.
+Most of the time that a lone packet spends in a Python program is Trio's way from the wake-up to
+the task that waits for the packet, through code that no processor cache holds any more, and back
+to waiting. `while_readable` therefore has a function called that takes what is there and hands it
+on, as far as that goes without waiting; the task that called it wakes only when there is something
+to wait for. `EagerReads` makes these calls in place of Trio's own wait for the kernel, and lets
+Trio go on when Trio itself has something to do. Where it is not installed, the task makes them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import trio
 
-Handler = Callable[[], object]
+Handler = Callable[[], bool]
+"""Takes what there is to read, a bounded amount of it, without waiting. False: do not call me any
+more, something has to be waited for first."""
+
+MOST_EVENTS = 16
+"""Descriptors served in one go. The kernel's list of ready ones goes round."""
 
 _current: trio.lowlevel.RunVar[EagerReads | None] = trio.lowlevel.RunVar("eager_reads", None)
 
 
 class EagerReads(trio.abc.Instrument):
-    """Calls its handlers each time Trio returns from waiting for the kernel.
+    """Waits for the kernel in Trio's place and serves what `while_readable` has registered.
 
-    A handler must not wait, must bound what it does in one call, and asks the kernel itself
-    whether there is anything: one call in vain is the price, so this is for the few descriptors
-    that carry most packets. What one raises comes out of the ``nursery``; none is called after.
+    Made by `reading_eagerly`.
     """
 
-    def __init__(self) -> None:
-        self.nursery: trio.Nursery | None = None
-        self._handlers: tuple[Handler, ...] = ()
+    def __init__(self, trio_epoll: int) -> None:
+        self._trio_epoll = trio_epoll
+        self._token = trio.lowlevel.current_trio_token()
+        self._readers: dict[int, _Reader] = {}
+        self._epoll = select.epoll()
+        self._epoll.register(trio_epoll, select.EPOLLIN)
+        self._trio_must_run = False
+        self._deadline = 0.0
 
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Be at work for the current Trio run inside of the block."""
-        _current.set(self)
-        trio.lowlevel.add_instrument(self)
-        try:
-            yield
-        finally:
-            trio.lowlevel.remove_instrument(self)
-            _current.set(None)
+    def add(self, fd: int, reader: _Reader) -> None:
+        """Call the reader whenever there is something to read, until `remove`."""
+        if fd in self._readers:
+            raise trio.BusyResourceError("another task is reading this descriptor")
+        self._readers[fd] = reader
+        self._epoll.register(fd, select.EPOLLIN)
 
-    def after_io_wait(self, timeout: float) -> None:
-        """Trio has returned from waiting for the kernel."""
-        try:
-            for handler in self._handlers:
-                handler()
-        except Exception as error:
-            self._handlers = ()
-            assert self.nursery is not None
-            self.nursery.start_soon(_raise, error)
+    def close_descriptor(self, fd: int) -> None:
+        """End the reader of a descriptor that is about to be closed."""
+        reader = self._readers.get(fd)
+        if reader is not None:
+            self.remove(fd)
+            reader.failure = trio.ClosedResourceError("another task closed this descriptor")
+            reader.ended.set()
 
-    def add(self, handler: Handler) -> None:
-        """Call ``handler`` from now on."""
-        self._handlers = (*self._handlers, handler)
+    def remove(self, fd: int) -> None:
+        """Call the reader no more; harmless if there is none."""
+        if self._readers.pop(fd, None) is not None:
+            # One that was closed without a word has left by itself.
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(fd)
 
-    def remove(self, handler: Handler) -> None:
-        """Do not call ``handler`` any more."""
-        self._handlers = tuple(kept for kept in self._handlers if kept != handler)
+    def wake_by(self, when: float) -> None:
+        """Note that Trio has something to do at ``when``, in Trio's time, if not before."""
+        deadline = time.perf_counter() + (when - trio.current_time())
+        self._deadline = min(self._deadline, deadline)
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """Note that a task has become runnable."""
+        self._trio_must_run = True
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Do what Trio is about to do: wait for the kernel, ``timeout`` seconds at most."""
+        if not self._readers:
+            return
+        if timeout <= 0:
+            self._serve(0)
+            return
+        self._trio_must_run = False
+        now = time.perf_counter()
+        self._deadline = now + timeout
+        while not self._trio_must_run and now < self._deadline:
+            if not self._serve(self._deadline - now):
+                # Trio will find the same, and not wait.
+                return
+            now = time.perf_counter()
+        # Trio still means to wait for as long as it did before.
+        self._token.run_sync_soon(_nothing, idempotent=True)
+
+    def _serve(self, timeout: float) -> bool:
+        """Serve what is or becomes readable within the time; False if Trio has some of it."""
+        trio_waits = True
+        for fd, _ in self._epoll.poll(timeout, MOST_EVENTS):
+            if fd == self._trio_epoll:
+                trio_waits = False
+                continue
+            reader = self._readers.get(fd)
+            # Another that was served just before may have ended it.
+            if reader is not None:
+                reader.serve()
+        return trio_waits
+
+    def close(self) -> None:
+        """Give the kernel's object back."""
+        self._epoll.close()
 
 
-async def _raise(error: Exception) -> NoReturn:
-    raise error
+def _nothing() -> None:
+    """Make Trio's wait end at once."""
+
+
+def _find_trio_epoll() -> int | None:
+    """Return the descriptor on which Trio waits for the kernel.
+
+    Trio does not offer it; None where it has none, or keeps it elsewhere than it does today.
+    """
+    from trio._core._run import GLOBAL_RUN_CONTEXT
+
+    try:
+        return GLOBAL_RUN_CONTEXT.runner.io_manager._epoll.fileno()
+    except AttributeError:
+        return None
 
 
 @contextmanager
-def reading_eagerly(handler: Handler) -> Iterator[None]:
-    """Have ``handler`` called eagerly inside of the block, where the Trio run provides for it."""
-    reads = _current.get()
-    if reads is None:
+def reading_eagerly() -> Iterator[None]:
+    """Have `while_readable` work eagerly in this Trio run, inside of the block."""
+    trio_epoll = _find_trio_epoll()
+    if trio_epoll is None or _current.get() is not None:
         yield
         return
-    reads.add(handler)
+    reads = EagerReads(trio_epoll)
+    _current.set(reads)
+    trio.lowlevel.add_instrument(reads)
     try:
         yield
     finally:
-        reads.remove(handler)
+        trio.lowlevel.remove_instrument(reads)
+        _current.set(None)
+        reads.close()
+
+
+class _Reader:
+    """One task in `while_readable`."""
+
+    def __init__(self, reads: EagerReads, fd: int, handler: Handler) -> None:
+        self._reads = reads
+        self._fd = fd
+        self._handler = handler
+        self.ended = trio.Event()
+        self.failure: Exception | None = None
+
+    def serve(self) -> None:
+        try:
+            if self._handler():
+                return
+        except Exception as error:
+            self.failure = error
+        self._reads.remove(self._fd)
+        self.ended.set()
+
+
+async def while_readable(fd: int, handler: Handler) -> None:
+    """Call ``handler`` whenever ``fd`` has something to read, until it returns False.
+
+    Raises what the handler raises, trio.ClosedResourceError after `notify_closing`, and
+    trio.BusyResourceError if another task is reading there.
+    """
+    reads = _current.get()
+    if reads is None:
+        while True:
+            await trio.lowlevel.wait_readable(fd)
+            if not handler():
+                return
+    reader = _Reader(reads, fd, handler)
+    reads.add(fd, reader)
+    try:
+        await reader.ended.wait()
+    finally:
+        reads.remove(fd)
+    if reader.failure is not None:
+        raise reader.failure
+
+
+def notify_closing(fd: int) -> None:
+    """Do what trio.lowlevel.notify_closing does, for `while_readable` too."""
+    reads = _current.get()
+    if reads is not None:
+        reads.close_descriptor(fd)
+    trio.lowlevel.notify_closing(fd)
+
+
+def wake_by(when: float) -> None:
+    """Tell that a deadline was moved forward to ``when``, in Trio's time.
+
+    Whoever may do that while a handler runs must: Trio has worked out before how long to wait.
+    """
+    reads = _current.get()
+    if reads is not None:
+        reads.wake_by(when)

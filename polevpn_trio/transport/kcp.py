@@ -16,6 +16,7 @@ import trio
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.kcp.conversation import BATCH, Conversation
+from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
 from polevpn_trio.transport.dtls import DtlsSession
 
@@ -167,6 +168,7 @@ class KcpLink(Link):
         if turn < self._deadline:
             self._deadline = turn
             self._timer.deadline = turn
+            eager.wake_by(turn)
         self._progress.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
             self._fail(LinkLost("the peer acknowledges nothing"))

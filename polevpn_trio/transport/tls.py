@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 
 from polevpn_trio.errors import HostError, LinkLost
-from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport import eager
+from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
+from polevpn_trio.transport.eager import Handler
 
 RECEIVE_SIZE = 131_072
 """Bytes offered to one receive: eight full TLS records, about what a TCP receive brings."""
@@ -124,6 +127,42 @@ class TlsStream(trio.abc.Stream):
         """Make the next receive start with these bytes, which were read to see what they are."""
         self._pushed_back = data + self._pushed_back
 
+    async def while_readable(self, handler: Handler) -> None:
+        """Call ``handler`` whenever there may be something to receive, until it returns False.
+
+        What the socket has, that is; what was pushed back, or waits inside of OpenSSL, does not
+        count. Raises trio.ClosedResourceError when closed.
+        """
+        await eager.while_readable(self._socket.fileno(), handler)
+
+    def receive_nowait(self) -> bytes | None:
+        """Return what `receive_some` would; None if that takes waiting."""
+        if self._pushed_back:
+            data, self._pushed_back = self._pushed_back, b""
+            return data
+        return self._receive(RECEIVE_SIZE)
+
+    def _receive(self, limit: int) -> bytes | None:
+        """Take up to ``limit`` bytes that are there; None if there are none yet."""
+        filled = 0
+        while True:
+            try:
+                received = self._socket.recv_into(self._view[filled:limit])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if not filled:
+                    return None
+                break
+            except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
+                # The originals, when killed, end TCP without TLS's close_notify.
+                break
+            except (OSError, ValueError) as error:
+                self._broken = True
+                raise trio.BrokenResourceError(_reason(error)) from error
+            filled += received
+            if received == 0 or limit - filled < RECORD_SIZE:
+                break
+        return bytes(self._view[:filled])
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for data; ``b""`` when the peer has ended the stream.
 
@@ -132,34 +171,14 @@ class TlsStream(trio.abc.Stream):
         """
         if self._pushed_back:
             await trio.lowlevel.checkpoint()
-            data, self._pushed_back = self._pushed_back, b""
-            return data
-        limit = min(max_bytes or RECEIVE_SIZE, RECEIVE_SIZE)
-        filled = 0
+            pushed_back, self._pushed_back = self._pushed_back, b""
+            return pushed_back
         await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            try:
-                received = self._socket.recv_into(self._view[filled:limit])
-            except ssl.SSLWantReadError:
-                if filled:
-                    break
-                await trio.lowlevel.wait_readable(self._socket)
-            except ssl.SSLWantWriteError:
-                if filled:
-                    break
-                await trio.lowlevel.wait_writable(self._socket)
-            except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
-                # The originals, when killed, end TCP without TLS's close_notify.
-                break
-            except (OSError, ValueError) as error:
-                self._broken = True
-                raise trio.BrokenResourceError(_reason(error)) from error
-            else:
-                filled += received
-                if received == 0 or limit - filled < RECORD_SIZE:
-                    break
+        while (data := self._receive(min(max_bytes or RECEIVE_SIZE, RECEIVE_SIZE))) is None:
+            # OpenSSL wants to write only in the midst of a renegotiation, which there is none of.
+            await trio.lowlevel.wait_readable(self._socket)
         await trio.lowlevel.cancel_shielded_checkpoint()
-        return bytes(self._view[:filled])
+        return data
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``. Raises trio.BrokenResourceError when the connection failed.
@@ -227,7 +246,7 @@ class TlsStream(trio.abc.Stream):
                 self._socket.unwrap()
             except (OSError, ValueError):
                 self._broken = True
-        trio.lowlevel.notify_closing(self._socket)
+        eager.notify_closing(self._socket.fileno())
         self._socket.close()
 
     async def aclose(self) -> None:
@@ -319,11 +338,36 @@ class TlsLink(Link):
             data = await self._stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise self._failure or LinkLost(f"cannot receive: {error}") from error
+        self._note(data)
+        return data
+
+    def _note(self, data: Buffer) -> None:
         if not data:
             raise LinkLost("the peer closed the link")
         self._bytes_received += len(data)
         self.heard = trio.current_time()
-        return data
+
+    async def receive_each(self, consume: Consume) -> NoReturn:
+        """Call ``consume`` with each piece of the stream, straight from the socket."""
+        rest: Awaitable[None] | None = None
+
+        def take() -> bool:
+            nonlocal rest
+            data = self._stream.receive_nowait()
+            if data is not None:
+                self._note(data)
+                rest = consume(data)
+            return rest is None
+
+        while True:
+            try:
+                if take():
+                    await self._stream.while_readable(take)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise self._failure or LinkLost(f"cannot receive: {error}") from error
+            if rest is not None:
+                await rest
+                rest = None
 
     async def drain(self) -> None:
         """Return at once: what was sent is the kernel's to deliver, even after a close."""

@@ -20,6 +20,8 @@ import attrs
 import trio
 
 from polevpn_trio.errors import HostError, LinkLost
+from polevpn_trio.transport import eager
+from polevpn_trio.transport.eager import Handler
 
 Address = tuple[Any, ...]
 """A socket address as the kernel gives it: (host, port), and two more numbers for IPv6."""
@@ -92,7 +94,7 @@ class BatchSocket(Protocol):
         address: Address,
         first: int = 0,
     ) -> int: ...
-    async def wait_readable(self) -> None: ...
+    async def while_readable(self, handler: Handler) -> None: ...
     async def wait_writable(self) -> None: ...
     def close(self) -> None: ...
     def getsockname(self) -> Address: ...
@@ -192,10 +194,13 @@ class UdpSocket:
 
     # 1. Receive
 
-    async def wait_readable(self) -> None:
-        """Wait until there is something to receive. One task at a time."""
+    async def while_readable(self, handler: Handler) -> None:
+        """Call ``handler`` whenever there is something to receive, until it returns False.
+
+        One task at a time. Raises trio.ClosedResourceError when closed.
+        """
         self._check_open()
-        await trio.lowlevel.wait_readable(self._socket)
+        await eager.while_readable(self._socket.fileno(), handler)
 
     def receive_batch_nowait(self) -> tuple[bytes, int, Address]:
         """Return (data, segment size, sender's address).
@@ -362,7 +367,7 @@ class UdpSocket:
         self._closed = True
         # Outside of Trio nobody can be waiting.
         with contextlib.suppress(RuntimeError):
-            trio.lowlevel.notify_closing(self._socket)
+            eager.notify_closing(self._socket.fileno())
         self._socket.close()
 
     def _check_open(self) -> None:

@@ -14,6 +14,8 @@ import trio
 
 from polevpn_trio.batch import FrameBatch
 from polevpn_trio.errors import HostError
+from polevpn_trio.transport import eager
+from polevpn_trio.transport.eager import Handler
 from polevpn_trio.tun.offload import VNET_HEADER, Coalescer, Splitter
 
 # Specification (linux/if_tun.h).
@@ -178,10 +180,17 @@ class TunDevice:
             if splitter.frames:
                 return self._take()
 
+    async def while_readable(self, handler: Handler) -> None:
+        """Call ``handler`` whenever there is something to read, until it returns False.
+
+        Raises trio.ClosedResourceError if the device was closed.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError
+        await eager.while_readable(self._fd, handler)
+
     def read_batch_nowait(self, command: int) -> FrameBatch | None:
         """Return the packets that are there, as `read_batch` does; None if there are none."""
-        if self._closed:
-            return None
         self._drain(command)
         return self._take() if self._splitter.frames else None
 
@@ -288,7 +297,7 @@ class TunDevice:
         self._closed = True
         # Outside a Trio run nobody can be waiting.
         if trio.lowlevel.in_trio_run():
-            trio.lowlevel.notify_closing(self._fd)
+            eager.notify_closing(self._fd)
         self._tun.close()
 
     def __enter__(self) -> TunDevice:

@@ -19,6 +19,7 @@ from OpenSSL import SSL
 
 from polevpn_trio.transport import records
 from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession, client_context, server_context
+from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.handshake import (
     split_records_untrusted,
 )
@@ -115,6 +116,12 @@ class MemorySocket:
             raise trio.ClosedResourceError
         if not self._queue:
             await self._lot.park()
+
+    async def while_readable(self, handler: Handler) -> None:
+        while True:
+            await self.wait_readable()
+            if not handler():
+                return
 
     async def wait_writable(self) -> None:
         if not self.room:

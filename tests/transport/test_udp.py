@@ -7,6 +7,7 @@ import random
 import socket
 from array import array
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ async def receive(sock: UdpSocket, count: int) -> list[bytes]:
         try:
             data, segment, _ = sock.receive_batch_nowait()
         except BlockingIOError:
-            await sock.wait_readable()
+            await sock.while_readable(bool)
             continue
         if data:
             got += [data[at : at + segment] for at in range(0, len(data), segment)]
@@ -235,7 +236,7 @@ def test_waiting_ends_when_the_socket_is_closed() -> None:
 
         async def wait() -> None:
             with pytest.raises(trio.ClosedResourceError):
-                await sock.wait_readable()
+                await sock.while_readable(bool)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
@@ -248,7 +249,7 @@ def test_waiting_ends_when_the_socket_is_closed() -> None:
         ):
             with pytest.raises(trio.ClosedResourceError):
                 operation()
-        for waiting in (sock.wait_readable, sock.wait_writable):
+        for waiting in (partial(sock.while_readable, bool), sock.wait_writable):
             with pytest.raises(trio.ClosedResourceError):
                 await waiting()
 
@@ -293,7 +294,7 @@ def test_listening_everywhere_includes_ipv4(everywhere: str) -> None:
         for host in ("127.0.0.1", "::1"):
             client = UdpSocket.connect((host, port))
             client.send_batch_nowait(*pack([b"ping"]), ())
-            await listener.wait_readable()
+            await listener.while_readable(bool)
             data, _, address = listener.receive_batch_nowait()
             assert data == b"ping"
             listener.send_batch_nowait(*pack([b"pong"]), address)
