@@ -129,3 +129,28 @@ def test_a_deleted_device_ends_the_writer_with_one_line() -> None:
             await site.write()
 
     trio.run(main)
+
+
+def test_what_the_device_takes_at_once_is_written_at_once_and_in_order() -> None:
+    async def main() -> None:
+        site, device = make()
+        packets = [ipv4("10.9.0.1", "10.8.0.2", 40 + number) for number in range(6)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.write)
+            await trio.testing.wait_all_tasks_blocked()
+            device.writable.set()
+            assert site.deliver_nowait(batch(packets[0]))
+            assert device.written == packets[:1]
+            # The device stalls in the middle of this one; what follows must not overtake it.
+            device.writable = trio.Event()
+            assert all(site.deliver_nowait(batch(packet)) for packet in packets[1:4])
+            await trio.testing.wait_all_tasks_blocked()
+            assert site.deliver_nowait(batch(packets[4]))
+            assert device.written == packets[:1]
+            device.writable.set()
+            await trio.testing.wait_all_tasks_blocked()
+            assert site.deliver_nowait(batch(packets[5]))
+            assert device.written == packets
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)

@@ -13,7 +13,8 @@ import trio
 import trio.testing
 
 from polevpn_trio.control.config import KcpOptions
-from polevpn_trio.errors import LinkLost
+from polevpn_trio.errors import BadPacket, LinkLost
+from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
 
 
@@ -33,6 +34,8 @@ class PlainSession:
         self.peer_closed = False
         self.opener = PlainOpener()
         self.carries = True
+        self.owner: Owner | None = None
+        self.taken_at_once = 0
         self.other: PlainSession
         self._nursery = nursery
         self._delay = delay
@@ -52,15 +55,24 @@ class PlainSession:
 
     async def _arrive(self, datagram: bytes) -> None:
         await trio.sleep(self._delay)
-        if not self.other.closed:
-            self.other._put.send_nowait((datagram, len(datagram)))
+        other = self.other
+        if other.closed:
+            return
+        if other.owner is not None and other.owner.take_untrusted(datagram, len(datagram)):
+            other.taken_at_once += 1
+            other.owner.end_turn()
+        else:
+            other._put.send_nowait((datagram, len(datagram)))
+
+    def wake(self) -> None:
+        self._put.send_nowait((b"", 1))
 
     closed = False
 
     def open_batch_untrusted(self, data: bytes, segment_size: int) -> int:
         self.opener.datagrams = data
         self.opener.sizes = array("H", [segment_size])
-        return 1
+        return 1 if data else 0
 
     def close(self) -> None:
         self.closed = True
@@ -143,6 +155,64 @@ def test_what_a_link_holds_unsent_is_bounded() -> None:
             while True:
                 await near.send_batch([bytes(10_000)])
         assert near._conversation.unsent_bytes <= UNSENT_LIMIT + 10_000
+
+    over_pair(body)
+
+
+def test_a_stream_is_handed_on_at_once_and_in_order_also_around_waits() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        received: list[bytes] = []
+        awaited = 0
+
+        async def finish(stream: bytes) -> None:
+            nonlocal awaited
+            await trio.sleep(0.5)
+            received.append(stream)
+            awaited += 1
+
+        def consume(stream: Any) -> Awaitable[None] | None:
+            # Every piece with a multiple of seven in it takes waiting; more arrives meanwhile.
+            if any(byte % 7 == 0 for byte in stream):
+                return finish(stream)
+            received.append(stream)
+            return None
+
+        def ignore(stream: Any) -> None:
+            pass
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.receive_each, ignore)
+            nursery.start_soon(far.receive_each, consume)
+            for number in range(200):
+                assert near.ready
+                near.send_nowait([bytes([number])])
+                near.flush()
+                await trio.sleep(0.1)
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+        assert b"".join(received) == bytes(range(200))
+        assert awaited > 10
+        assert session.other.taken_at_once > 50
+
+    over_pair(body)
+
+
+def test_what_goes_wrong_in_handing_on_ends_that_link_with_the_reason() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        def refuse(stream: Any) -> None:
+            raise BadPacket("nonsense")
+
+        async def send() -> None:
+            await trio.sleep(0.1)
+            near.send_nowait([b"x"])
+            near.flush()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            with pytest.raises(BadPacket, match="nonsense"):
+                await far.receive_each(refuse)
+        assert not far.ready
+        assert near.ready
 
     over_pair(body)
 

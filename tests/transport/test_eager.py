@@ -1,0 +1,188 @@
+"""Descriptors served in place of Trio's own wait, and by a task where that is not to be had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+import trio
+import trio.testing
+
+from polevpn_trio.transport import eager
+from polevpn_trio.transport.eager import reading_eagerly, while_readable
+
+
+@pytest.fixture(params=["eager", "by task"])
+def mode(request: pytest.FixtureRequest) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    return reading_eagerly if request.param == "eager" else contextlib.nullcontext
+
+
+Mode = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_the_handler_is_called_for_each_arrival_until_it_declines(mode: Mode) -> None:
+    async def main() -> None:
+        got: list[bytes] = []
+
+        def take() -> bool:
+            got.append(os.read(reading, 100))
+            return got[-1] != b"last"
+
+        with mode(), pipe() as (reading, writing):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(while_readable, reading, take)
+                for word in (b"first", b"second", b"last"):
+                    await trio.testing.wait_all_tasks_blocked()
+                    os.write(writing, word)
+            assert got == [b"first", b"second", b"last"]
+            # Nobody is called any more, and the next reader gets what comes.
+            os.write(writing, b"later")
+            await trio.testing.wait_all_tasks_blocked()
+            assert got == [b"first", b"second", b"last"]
+            await while_readable(reading, lambda: os.read(reading, 100) != b"later")
+
+    trio.run(main)
+
+
+def test_what_a_handler_raises_ends_the_wait(mode: Mode) -> None:
+    async def main() -> None:
+        def fail() -> bool:
+            raise ZeroDivisionError
+
+        with mode(), pipe() as (reading, writing):
+            os.write(writing, b"something")
+            with pytest.raises(ZeroDivisionError):
+                await while_readable(reading, fail)
+
+    trio.run(main)
+
+
+def test_closing_ends_the_wait(mode: Mode) -> None:
+    async def main() -> None:
+        with mode(), pipe() as (reading, _), pytest.RaisesGroup(trio.ClosedResourceError):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(while_readable, reading, bool)
+                await trio.testing.wait_all_tasks_blocked()
+                eager.notify_closing(reading)
+
+    trio.run(main)
+
+
+def test_two_tasks_cannot_read_one_descriptor(mode: Mode) -> None:
+    async def main() -> None:
+        with mode(), pipe() as (reading, _), pytest.RaisesGroup(trio.BusyResourceError):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(while_readable, reading, bool)
+                nursery.start_soon(while_readable, reading, bool)
+
+    trio.run(main)
+
+
+def test_a_cancelled_wait_leaves_the_descriptor_alone(mode: Mode) -> None:
+    async def main() -> None:
+        with mode(), pipe() as (reading, writing):
+            with trio.move_on_after(0):
+                await while_readable(reading, bool)
+            os.write(writing, b"kept")
+            await trio.testing.wait_all_tasks_blocked()
+            assert os.read(reading, 100) == b"kept"
+
+    trio.run(main)
+
+
+def test_a_handler_that_wakes_a_task_lets_it_run_before_the_next_arrival(mode: Mode) -> None:
+    """The kernel's events must not hold up Trio's own."""
+
+    async def main() -> None:
+        seen: list[int] = []
+        send, receive = trio.open_memory_channel[int](1)
+
+        def take() -> bool:
+            # More is there at once: without turns for others, the channel would overflow.
+            send.send_nowait(len(os.read(reading, 1)))
+            return True
+
+        async def count() -> None:
+            async for number in receive:
+                seen.append(number)
+                if len(seen) == 100:
+                    nursery.cancel_scope.cancel()
+
+        with mode(), pipe() as (reading, writing):
+            os.write(writing, bytes(100))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(count)
+                nursery.start_soon(while_readable, reading, take)
+        assert seen == [1] * 100
+
+    trio.run(main)
+
+
+def test_trios_own_descriptors_and_deadlines_are_not_forgotten() -> None:
+    async def main() -> None:
+        left, right = socket.socketpair()
+        with left, right, reading_eagerly(), pipe() as (reading, writing):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(while_readable, reading, lambda: bool(os.read(reading, 1)))
+                with trio.move_on_after(0.01) as scope:
+                    await trio.sleep_forever()
+                assert scope.cancelled_caught
+                left.setblocking(False)
+                right.send(b"?")
+                await trio.lowlevel.wait_readable(left)
+                await trio.to_thread.run_sync(os.write, writing, b"!")
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_deadline_that_a_handler_moves_forward_is_kept() -> None:
+    async def main() -> None:
+        scope = trio.CancelScope()
+
+        def hurry() -> bool:
+            os.read(reading, 1)
+            scope.deadline = trio.current_time() + 0.01
+            eager.wake_by(scope.deadline)
+            return True
+
+        async def wait() -> None:
+            # Far beyond what the test would be waited for.
+            with scope:
+                await trio.sleep(3600)
+            nursery.cancel_scope.cancel()
+
+        with reading_eagerly(), pipe() as (reading, writing):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                nursery.start_soon(while_readable, reading, hurry)
+                await trio.testing.wait_all_tasks_blocked()
+                os.write(writing, b"!")
+        assert scope.cancelled_caught
+
+    trio.run(main)
+
+
+def test_without_trios_descriptor_the_tasks_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        with reading_eagerly(), pipe() as (reading, writing):
+            os.write(writing, b"!")
+            with trio.fail_after(5):
+                await while_readable(reading, lambda: not os.read(reading, 1))
+
+    monkeypatch.setattr(eager, "_find_trio_epoll", lambda: None)
+    trio.run(main)
