@@ -162,10 +162,10 @@ class KcpLink(Link):
             )
             if count < BATCH:
                 break
-        # Waking up in vain costs less than moving the deadline each time, which is seldom due:
-        # segments are acknowledged long before they time out.
+        # A wake-up in vain costs as much as thirty moves of the deadline, but segments are
+        # acknowledged long before they time out: put off only what is put off by a lot.
         turn = -math.inf if self._blocked else conversation.next_timeout()
-        if turn < self._deadline:
+        if turn < self._deadline or turn - self._deadline > self._deadline - now:
             self._deadline = turn
             self._timer.deadline = turn
             eager.wake_by(turn)

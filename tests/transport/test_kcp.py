@@ -128,6 +128,25 @@ def test_a_stream_arrives_whole_and_an_idle_link_needs_no_timer() -> None:
     over_pair(body)
 
 
+def test_what_is_acknowledged_in_time_wakes_nobody_for_its_timeout() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        async def listen(link: KcpLink) -> None:
+            while True:
+                await link.receive()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, near)
+            nursery.start_soon(listen, far)
+            await near.send_batch([b"heartbeat"])
+            assert near._timer.deadline <= trio.current_time() + 0.2
+            # The round trip and the delay of the acknowledgement: long before the timeout.
+            await trio.sleep(0.03)
+            assert near._timer.deadline == far._timer.deadline == math.inf
+            nursery.cancel_scope.cancel()
+
+    over_pair(body)
+
+
 def test_a_sender_waits_for_a_peer_that_acknowledges_nothing_until_the_link_ends() -> None:
     async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
         session.carries = False
