@@ -452,6 +452,9 @@ class DtlsEndpoint:
     ) -> DtlsSession:
         self._check_open()
         taken = take_over(channel._ssl, handshake.guard, client=client)
+        # It holds 70 kB. Trio repeats our last flight, which is all that may still be asked of the
+        # channel, without OpenSSL.
+        del channel._ssl
         address = handshake.address
         replaced = self._sessions.get(address)
         session = DtlsSession(self._forget, self._udp, address, taken)
