@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-SMALLEST = 4096
+SMALLEST = 1024
 """Bytes of memory that an empty queue holds."""
 
 

@@ -14,13 +14,13 @@ DUPLICATE = 2
 OUTSIDE = 3
 """The segment lies beyond the window and was dropped; it must not be acknowledged."""
 
-SMALLEST = 2048
+SMALLEST = 512
 """Bytes of memory for payload that an idle window holds."""
 
 
 # Copies that the compiled build holds as C integers, which other modules cannot import.
 _SMALLEST = SMALLEST
-_FEWEST_ACKS = 64
+_FEWEST_ACKS = 16
 _IN_ORDER = IN_ORDER
 _EARLY = EARLY
 _DUPLICATE = DUPLICATE

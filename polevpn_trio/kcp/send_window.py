@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from array import array
 
-SMALLEST = 64
+SMALLEST = 16
 """Segments that an idle window has room for."""
 
 SLOT_BYTES = 52
