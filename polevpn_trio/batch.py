@@ -1,10 +1,12 @@
-"""The vector of packets that all stages pass on.
+"""The vectors of packets and datagrams that the stages pass on.
 
 Python pays per call, so nothing on the data path handles a single packet: tasks hand each
 other whole runs of frames in one buffer.
 """
 
 from __future__ import annotations
+
+from array import array
 
 import attrs
 
@@ -19,3 +21,29 @@ class FrameBatch:
 
     data: bytes | bytearray | memoryview
     packets: int
+
+
+class DatagramBuffer:
+    """Room for datagrams back to back in ``datagrams``, and for the ``sizes`` of each.
+
+    Several writers may share one, so that hundreds of links do not hold one each: what is in
+    there is valid until any of them writes again. So they belong to one thread, and whoever reads
+    it does so before awaiting anything. ``reserve`` may replace both members.
+    """
+
+    __slots__ = ("datagrams", "sizes", "view")
+
+    def __init__(self, size: int = 0, count: int = 0) -> None:
+        """Make room for ``size`` bytes in ``count`` datagrams."""
+        self.datagrams = bytearray(size)
+        self.view = memoryview(self.datagrams)
+        """The same bytes, for slices that copy nothing."""
+        self.sizes = array("H", bytes(2 * count))
+
+    def reserve(self, size: int, count: int) -> None:
+        """See to it that there is room for ``size`` bytes in ``count`` datagrams."""
+        if size > len(self.datagrams):
+            self.datagrams = bytearray(size)
+            self.view = memoryview(self.datagrams)
+        if count > len(self.sizes):
+            self.sizes = array("H", bytes(2 * count))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from array import array
 
+from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.kcp import receive_window, segment
 from polevpn_trio.kcp.byte_queue import SMALLEST as SMALLEST_QUEUE
 from polevpn_trio.kcp.byte_queue import ByteQueue
@@ -92,7 +93,8 @@ class Conversation:
     of a segment without any progress make the link count as dead. Sequence numbers start at
     ``initial_sequence``, which the protocol fixes at 0. Acknowledgements of segments in order
     may wait ``ack_delay`` seconds for something to travel with (as in TCP, RFC 1122 section
-    4.2.3.2); those of others, and every eighth, never do.
+    4.2.3.2); those of others, and every eighth, never do. Conversations of one thread may
+    share their ``output``, where datagrams are made.
 
     Raises ValueError for parameters out of range.
     """
@@ -109,6 +111,7 @@ class Conversation:
         dead_link: int = 20,
         initial_sequence: int = 0,
         ack_delay: float = 0.0,
+        output: DatagramBuffer | None = None,
     ) -> None:
         if not 0 <= conversation_id <= 0xFFFFFFFF:
             raise ValueError(f"conversation id {conversation_id} does not fit in 32 bits")
@@ -121,8 +124,11 @@ class Conversation:
         if not (interval > 0 and 1 <= fast_resend <= 0xFFFF and dead_link >= 1):
             raise ValueError("interval, fast_resend and dead_link must be positive")
         self.conversation_id = conversation_id
-        self.datagrams = bytearray()
-        self.sizes = array("H", bytes(2 * BATCH))
+        if output is None:
+            output = DatagramBuffer()
+        output.reserve(BATCH * LARGEST_MTU, BATCH)
+        self.datagrams = output.datagrams
+        self.sizes = output.sizes
         self._mtu = 0
         self._room = 0
         self._output = memoryview(self.datagrams)
@@ -200,13 +206,11 @@ class Conversation:
         """Make later datagrams at most ``mtu`` (50 to 1500) bytes long.
 
         Segments that are in flight already keep their size when they must be sent again.
-        Replaces ``datagrams``. Raises ValueError if out of range.
+        Raises ValueError if out of range.
         """
         if not SMALLEST_MTU <= mtu <= LARGEST_MTU:
             raise ValueError(f"mtu {mtu} not in {SMALLEST_MTU} to {LARGEST_MTU}")
         if mtu > self._mtu:
-            self.datagrams = bytearray(BATCH * mtu)
-            self._output = memoryview(self.datagrams)
             self._room = BATCH * mtu
         self._mtu = mtu
 
@@ -394,8 +398,9 @@ class Conversation:
         """Make the datagrams that are due; returns how many, at most 46. Call it until it gives 0.
 
         They lie back to back in ``datagrams``, their lengths are in ``sizes``; both are
-        overwritten by the next call. Acknowledgements come first, then resends, then new
-        segments: those of full size follow each other without a break.
+        overwritten by the next call, be it that of a conversation which shares the ``output``.
+        Acknowledgements come first, then resends, then new segments: those of full size follow
+        each other without a break.
         """
         header = self._header
         arrived = self._arrived

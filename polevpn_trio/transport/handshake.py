@@ -19,6 +19,7 @@ import attrs
 import trio
 from OpenSSL import SSL
 
+from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.transport import records
 from polevpn_trio.transport.udp import Address, BatchSocket
@@ -36,6 +37,9 @@ MAX_QUEUED_DATAGRAMS = 256
 PLAINTEXT_ALERT_SEQUENCE = 1 << 16
 """Record number of an alert sent during a handshake: above those used so far, so that the
 peer does not take it for a replay."""
+
+_SEALED, _OPENED = DatagramBuffer(), DatagramBuffer()
+"""Where the sessions of this process, all in one thread, seal and open their records."""
 
 # RFC 6347 section 4.2.2.
 CLIENT_HELLO = 1
@@ -146,8 +150,8 @@ def take_over(connection: SSL.Connection, guard: FlightGuard, *, client: bool) -
     if not observed:
         raise BadPacket("the handshake's own Finished does not open with its keys")
     return TakenOver(
-        records.RecordSealer(*own, FIRST_SEQUENCE, nonce_base(observed)),
-        records.RecordOpener(*peer),
+        records.RecordSealer(*own, FIRST_SEQUENCE, nonce_base(observed), _SEALED),
+        records.RecordOpener(*peer, _OPENED),
         cipher,
     )
 

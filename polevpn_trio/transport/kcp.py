@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import trio
 
+from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.kcp.conversation import BATCH, Conversation
@@ -44,6 +45,9 @@ ACK_DELAY = 0.005
 """Seconds that an acknowledgement may wait for a packet to travel with: less than any timeout of
 the originals (30 ms), enough for the answer of a host behind the gateway. Each one saved spares
 both programs a wake-up while the packet is under way."""
+
+_OUTPUT = DatagramBuffer()
+"""Where the links of this process, all in one thread, make their datagrams."""
 
 STRANGER_WINDOW = 64
 """Segments that may wait for a gap to close before the peer has logged in: twice what a peer
@@ -83,6 +87,7 @@ class KcpLink(Link):
             options.send_window,
             min(STRANGER_WINDOW, options.receive_window) if stranger else options.receive_window,
             ack_delay=ACK_DELAY,
+            output=_OUTPUT,
         )
         self._blocked = False
         self._failure: Exception | None = None

@@ -16,8 +16,7 @@ cdef Py_ssize_t _WINDOW_WORDS
 
 
 cdef class RecordSealer:
-    cdef public bytearray datagrams
-    cdef public object sizes
+    cdef object _buffer
     cdef public unsigned long long sequence
     cdef public unsigned long long nonce_base
     cdef public unsigned long long sealed
@@ -26,7 +25,10 @@ cdef class RecordSealer:
     cdef object _encrypt_into
     cdef bytearray _nonce
     cdef bytearray _additional
-    cdef object _output
+
+    cpdef Py_ssize_t seal_batch(self, datagrams, sizes, Py_ssize_t count) except -1
+
+    cpdef bytes seal_alert(self, int level, int description)
 
     @cython.locals(
         lengths="const unsigned short[::1]", out="unsigned char[::1]",
@@ -35,11 +37,7 @@ cdef class RecordSealer:
         total=Py_ssize_t, start=Py_ssize_t, offset=Py_ssize_t, body=Py_ssize_t,
         source="const unsigned char[::1]",
     )
-    cpdef Py_ssize_t seal_batch(self, datagrams, sizes, Py_ssize_t count) except -1
-
-    cpdef bytes seal_alert(self, int level, int description)
-
-    cdef int _reserve(self, Py_ssize_t needed, Py_ssize_t count) except -1
+    cdef Py_ssize_t _seal(self, datagrams, sizes, Py_ssize_t count, int kind) except -1
 
     @cython.locals(
         sequence="unsigned long long", explicit="unsigned long long", body=Py_ssize_t,
@@ -52,8 +50,7 @@ cdef class RecordSealer:
 
 
 cdef class RecordOpener:
-    cdef public bytearray datagrams
-    cdef public object sizes
+    cdef object _buffer
     cdef public object peer_alert
     cdef public unsigned long long opened
     cdef public unsigned long long opened_bytes
@@ -68,7 +65,6 @@ cdef class RecordOpener:
     cdef object _decrypt_into
     cdef bytearray _nonce
     cdef bytearray _additional
-    cdef object _output
     cdef unsigned long long _next
     cdef object _seen
 
@@ -79,8 +75,6 @@ cdef class RecordOpener:
         length=Py_ssize_t, size=Py_ssize_t, seen="unsigned long long[::1]",
     )
     cpdef Py_ssize_t open_batch_untrusted(self, data, Py_ssize_t segment_size) except -1
-
-    cdef int _reserve(self, Py_ssize_t needed) except -1
 
     cdef bint _lengths_add_up(
         self, const unsigned char[::1] records, Py_ssize_t start, Py_ssize_t end
@@ -100,7 +94,9 @@ cdef class RecordOpener:
         unsigned char[::1] additional, unsigned long long[::1] seen,
     ) except -1
 
-    cdef int _note_alert(self, Py_ssize_t at, Py_ssize_t size) except -1
+    cdef int _note_alert(
+        self, unsigned char[::1] out, Py_ssize_t at, Py_ssize_t size
+    ) except -1
 
     cdef bint _is_new(
         self, unsigned long long[::1] seen, unsigned long long sequence

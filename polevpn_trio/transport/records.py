@@ -24,6 +24,7 @@ from array import array
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import libcrypto
 
@@ -43,8 +44,7 @@ MAX_PLAINTEXT_BYTES = 1500
 # a burst of segmented sends reordered by the network needs much more.
 REPLAY_WINDOW = 4032
 _WINDOW_WORDS = 64
-# Buffers start small, since most links are idle, and grow to the batches that come.
-_FIRST_BUFFER_BYTES = 4096
+# Buffers grow to the batches that come, by steps of this size.
 _BUFFER_STEP_BYTES = 16384
 
 # Copies that the compiled build holds as C integers, which other modules cannot import.
@@ -130,24 +130,41 @@ class RecordSealer:
 
     The record with sequence number s carries the explicit nonce ``nonce_base`` + s (modulo
     2^64), starting with s = ``first_sequence``. No sequence number is ever used twice.
-    The results are in ``datagrams`` (back to back) and ``sizes``, valid until the next call.
+    The results are in ``datagrams`` (back to back) and ``sizes``, valid until the next call,
+    be it that of a sealer which shares the ``output``.
     """
 
-    def __init__(self, key: bytes, fixed_iv: bytes, first_sequence: int, nonce_base: int) -> None:
-        self.datagrams = bytearray(_FIRST_BUFFER_BYTES)
-        self.sizes = array("H", bytes(2 * 64))
+    def __init__(
+        self,
+        key: bytes,
+        fixed_iv: bytes,
+        first_sequence: int,
+        nonce_base: int,
+        output: DatagramBuffer | None = None,
+    ) -> None:
+        self._buffer = DatagramBuffer() if output is None else output
         self.sequence = first_sequence
         self.nonce_base = nonce_base
         self.sealed = 0
         self.sealed_bytes = 0
         self._context = libcrypto.new_gcm(key, True)
-        self._encrypt_into = AESGCM(key).encrypt_into
+        if self._context == 0:
+            self._encrypt_into = AESGCM(key).encrypt_into
         self._nonce = bytearray(fixed_iv) + bytearray(_NONCE)
         self._additional = bytearray(_HEADER)
-        self._output = memoryview(self.datagrams)
 
     def __del__(self) -> None:
         libcrypto.free_gcm(self._context)
+
+    @property
+    def datagrams(self) -> bytearray:
+        """The records made last, back to back."""
+        return self._buffer.datagrams
+
+    @property
+    def sizes(self) -> array[int]:
+        """How many bytes each of them has."""
+        return self._buffer.sizes
 
     def seal_batch(self, datagrams: object, sizes: array[int], count: int) -> int:
         """Seal the first ``count`` datagrams, which lie back to back in ``datagrams``.
@@ -156,6 +173,22 @@ class RecordSealer:
         :data:`MAX_PLAINTEXT_BYTES` or the sizes exceed the buffer, and LinkLost when the
         sequence numbers of the session are used up.
         """
+        total = self._seal(datagrams, sizes, count, _APPLICATION_DATA)
+        self.sealed += count
+        self.sealed_bytes += total
+        return count
+
+    def seal_alert(self, level: int, description: int) -> bytes:
+        """Return one sealed alert record (RFC 5246 section 7.2).
+
+        Overwrites the results of the last :meth:`seal_batch`.
+        """
+        self._seal(bytes((level, description)), array("H", [2]), 1, _ALERT)
+        self.sealed += 1
+        return bytes(self._buffer.datagrams[: 2 + _OVERHEAD])
+
+    def _seal(self, datagrams: object, sizes: array[int], count: int, kind: int) -> int:
+        """Make records of type ``kind``; return how many bytes of plaintext they hold."""
         view = memoryview(datagrams)  # type: ignore[arg-type]  # any buffer; checked by it
         source = view
         lengths = sizes
@@ -171,23 +204,24 @@ class RecordSealer:
             raise ValueError("the sizes exceed the buffer of datagrams")
         if self.sequence + count >= SEQUENCE_LIMIT:
             raise LinkLost("all sequence numbers of the DTLS session are used up")
-        self._reserve(total + count * _OVERHEAD, count)
-        out = self.datagrams
-        out_sizes = self.sizes
+        buffer = self._buffer
+        buffer.reserve(_capacity(total + count * _OVERHEAD), count)
+        out = buffer.datagrams
+        out_sizes = buffer.sizes
         nonce = self._nonce
         additional = self._additional
         start = 0
         offset = 0
         for index in range(count):
             length = lengths[index]
-            self._write_prefix(out, nonce, additional, offset, _APPLICATION_DATA, length)
+            self._write_prefix(out, nonce, additional, offset, kind, length)
             body = offset + _HEADER + _NONCE
             if self._context == 0:
                 self._encrypt_into(
                     self._nonce,
                     view[start : start + length],
                     self._additional,
-                    self._output[body : body + length + _TAG],
+                    buffer.view[body : body + length + _TAG],
                 )
             elif not libcrypto.seal_gcm(
                 self._context, nonce, additional, source, start, length, out, body
@@ -196,37 +230,7 @@ class RecordSealer:
             out_sizes[index] = length + _OVERHEAD
             start += length
             offset += length + _OVERHEAD
-        self.sealed += count
-        self.sealed_bytes += total
-        return count
-
-    def seal_alert(self, level: int, description: int) -> bytes:
-        """Return one sealed alert record (RFC 5246 section 7.2).
-
-        Overwrites the results of the last :meth:`seal_batch`.
-        """
-        if self.sequence + 1 >= SEQUENCE_LIMIT:
-            raise LinkLost("all sequence numbers of the DTLS session are used up")
-        size = 2 + _OVERHEAD
-        self._reserve(size, 1)
-        self._write_prefix(self.datagrams, self._nonce, self._additional, 0, _ALERT, 2)
-        begin = _HEADER + _NONCE
-        # The same key and nonces by either road: an alert is too rare to be worth the fast one.
-        self._encrypt_into(
-            self._nonce,
-            bytes((level, description)),
-            self._additional,
-            self._output[begin:size],
-        )
-        self.sealed += 1
-        return bytes(self._output[:size])
-
-    def _reserve(self, needed: int, count: int) -> None:
-        if needed > len(self.datagrams):
-            self.datagrams = bytearray(_capacity(needed))
-            self._output = memoryview(self.datagrams)
-        if count > len(self.sizes):
-            self.sizes = array("H", bytes(2 * count))
+        return total
 
     def _write_prefix(
         self,
@@ -269,14 +273,14 @@ class RecordSealer:
 class RecordOpener:
     """Opens the records of one direction, each sequence number once.
 
-    The plaintexts are in ``datagrams`` (back to back) and ``sizes``, valid until the next
-    call. ``peer_alert`` is (level, description) of the first authenticated alert, or None.
-    The other attributes count records (``malformed``: datagrams), by what became of them.
+    The plaintexts are in ``datagrams`` (back to back) and ``sizes``, valid until the next call,
+    be it that of an opener which shares the ``output``. ``peer_alert`` is (level, description)
+    of the first authenticated alert, or None. The other attributes count records
+    (``malformed``: datagrams), by what became of them.
     """
 
-    def __init__(self, key: bytes, fixed_iv: bytes) -> None:
-        self.datagrams = bytearray(_FIRST_BUFFER_BYTES)
-        self.sizes = array("H", bytes(2 * 64))
+    def __init__(self, key: bytes, fixed_iv: bytes, output: DatagramBuffer | None = None) -> None:
+        self._buffer = DatagramBuffer() if output is None else output
         self.peer_alert: tuple[int, int] | None = None
         self.opened = 0
         self.opened_bytes = 0
@@ -288,10 +292,10 @@ class RecordOpener:
         self.handshake_ignored = 0
         self.unknown_ignored = 0
         self._context = libcrypto.new_gcm(key, False)
-        self._decrypt_into = AESGCM(key).decrypt_into
+        if self._context == 0:
+            self._decrypt_into = AESGCM(key).decrypt_into
         self._nonce = bytearray(fixed_iv) + bytearray(_NONCE)
         self._additional = bytearray(_HEADER)
-        self._output = memoryview(self.datagrams)
         # Bit s & 63 of word (s >> 6) & 63 tells whether sequence number s was seen; _next is
         # one above the highest seen (the ring of words of RFC 6479).
         self._next = 0
@@ -299,6 +303,16 @@ class RecordOpener:
 
     def __del__(self) -> None:
         libcrypto.free_gcm(self._context)
+
+    @property
+    def datagrams(self) -> bytearray:
+        """The plaintexts opened last, back to back."""
+        return self._buffer.datagrams
+
+    @property
+    def sizes(self) -> array[int]:
+        """How many bytes each of them has."""
+        return self._buffer.sizes
 
     def open_batch_untrusted(self, data: bytes, segment_size: int) -> int:
         """Open all application records in a batch of received datagrams.
@@ -311,11 +325,12 @@ class RecordOpener:
         total = len(data)
         if segment_size < 1:
             segment_size = total
-        self._reserve(total)
+        buffer = self._buffer
+        buffer.reserve(_capacity(total), total // _OVERHEAD + 1)
         records = data
         source = memoryview(data)
-        out = self.datagrams
-        out_sizes = self.sizes
+        out = buffer.datagrams
+        out_sizes = buffer.sizes
         nonce = self._nonce
         additional = self._additional
         seen = self._seen
@@ -338,7 +353,7 @@ class RecordOpener:
                         records, source, start, length, out, written, nonce, additional, seen
                     ):
                         if records[start] == _ALERT:
-                            self._note_alert(written, size)
+                            self._note_alert(out, written, size)
                         else:
                             out_sizes[count] = size
                             self.opened += 1
@@ -347,14 +362,6 @@ class RecordOpener:
                             count += 1
                 start += _HEADER + length
         return count
-
-    def _reserve(self, needed: int) -> None:
-        if needed > len(self.datagrams):
-            self.datagrams = bytearray(_capacity(needed))
-            self._output = memoryview(self.datagrams)
-        most = needed // _OVERHEAD + 1
-        if most > len(self.sizes):
-            self.sizes = array("H", bytes(2 * most))
 
     def _lengths_add_up(self, records: bytes, start: int, end: int) -> bool:
         while start < end:
@@ -416,7 +423,7 @@ class RecordOpener:
                     self._nonce,
                     source[body : body + size + _TAG],
                     self._additional,
-                    self._output[written : written + size],
+                    self._buffer.view[written : written + size],
                 )
             except InvalidTag:
                 self.bad_tag += 1
@@ -430,11 +437,11 @@ class RecordOpener:
         self._mark_seen(seen, sequence)
         return True
 
-    def _note_alert(self, at: int, size: int) -> None:
+    def _note_alert(self, out: bytearray, at: int, size: int) -> None:
         if size != 2:
             self.malformed += 1
         elif self.peer_alert is None:
-            self.peer_alert = (self.datagrams[at], self.datagrams[at + 1])
+            self.peer_alert = (out[at], out[at + 1])
 
     def _is_new(self, seen: array[int], sequence: int) -> bool:
         if sequence >= self._next:

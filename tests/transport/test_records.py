@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import records
 from polevpn_trio.transport.records import (
@@ -66,6 +67,20 @@ def opened(opener: RecordOpener, datagram: bytes, segment_size: int | None = Non
         datagram, len(datagram) if segment_size is None else segment_size
     )
     return cut(opener.datagrams, opener.sizes, count)
+
+
+@pytest.mark.parametrize("size", KEY_SIZES)
+def test_sessions_may_share_the_buffers_for_their_records(size: int) -> None:
+    sealed, plain = DatagramBuffer(), DatagramBuffer()
+    keys = [bytes([number]) * size for number in range(3)]
+    sealers = [RecordSealer(key, IV, 1 << 16, 0, sealed) for key in keys]
+    openers = [RecordOpener(key, IV, plain) for key in keys]
+    for length in (1, 1500, 40):
+        for sealing, opener in zip(sealers, openers, strict=True):
+            texts = [bytes([number]) * length for number in range(60)]
+            assert opened(opener, b"".join(seal(sealing, *texts)), length + 37) == texts
+    assert all(each.datagrams is sealed.datagrams for each in sealers)
+    assert all(each.datagrams is plain.datagrams for each in openers)
 
 
 # --- Other implementations ---------------------------------------------------------------
