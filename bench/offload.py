@@ -1,4 +1,4 @@
-"""Times cutting super-packets into frames and joining frames again, in both builds.
+"""Times cutting super-packets into frames, joining frames, and passing them whole, in both builds.
 
 ``python bench/offload.py [--json]`` prints microseconds per packet (of 1,500 bytes unless said
 otherwise), the best of several rounds. The other build runs in a child process.
@@ -15,7 +15,10 @@ import sys
 import time
 from collections.abc import Callable
 
+from polevpn_trio.batch import SEQUENCES_OFFLOAD
+from polevpn_trio.frames.codec import FrameReader
 from polevpn_trio.frames.ip import sum_words
+from polevpn_trio.frames.segmentation import Segmenter
 from polevpn_trio.tun import offload
 from polevpn_trio.tun.offload import Coalescer, Splitter
 
@@ -84,6 +87,39 @@ def measure(scale: float) -> dict[str, float]:
 
         figures[f"split TCP over IPv{version}, copy in and take included"] = best_of(split)
 
+    packet = super_packet(4, 4000, 44 * 1448, 1448)
+    splitter.keep_whole = True
+    splitter.packet[: len(packet)] = packet
+    splitter.split(len(packet), 3)
+    whole = splitter.take()
+
+    def keep() -> int:
+        for _ in range(rounds):
+            splitter.packet[: len(packet)] = packet
+            splitter.split(len(packet), 3)
+            splitter.take()
+        return 44 * rounds
+
+    figures["keep a super-packet whole, copy in and take included"] = best_of(keep)
+    splitter.keep_whole = False
+    segmenter = Segmenter()
+
+    def cut() -> int:
+        for _ in range(rounds):
+            segmenter.segment_batch_untrusted(whole)
+        return 44 * rounds
+
+    figures["cut a super-packet in a frame"] = best_of(cut)
+    reader = FrameReader(3, 2)
+    reader.sequences = SEQUENCES_OFFLOAD
+
+    def read() -> int:
+        for _ in range(rounds):
+            reader.receive_data_untrusted(whole)
+        return 44 * rounds
+
+    figures["find a super-packet in a stream"] = best_of(read)
+
     coalescer = Coalescer(1500, merge_tcp=True, merge_udp=True)
 
     def join(frames: bytes, packets: int) -> Callable[[], int]:
@@ -106,6 +142,7 @@ def measure(scale: float) -> dict[str, float]:
         name = "one flow" if flows == 1 else f"{flows} flows interleaved"
         figures[f"coalesce, {name}"] = best_of(join(b"".join(pieces), len(pieces)))
 
+    figures["pass a super-packet on to the TUN"] = best_of(join(whole, 44))
     acknowledgement = super_packet(4, 4000, 0, 0)[10:]
     frame = struct.pack("!HHI", 8 + len(acknowledgement), 2, 0) + acknowledgement
     figures["coalesce, lone 52-byte packets"] = best_of(join(frame * 64, 64))

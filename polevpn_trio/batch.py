@@ -10,17 +10,26 @@ from array import array
 
 import attrs
 
+SEQUENCES_ZERO = 0
+"""``seq`` of all frames is 0: each holds one ordinary packet."""
+SEQUENCES_OFFLOAD = 1
+"""``seq`` of some is the segment size of the super-packet in it (frames/segmentation.py)."""
+SEQUENCES_FOREIGN = 2
+"""``seq`` of some is not 0 and means nothing: they came from a peer of the classic dialect."""
+
 
 @attrs.frozen(slots=True)
 class FrameBatch:
     """Whole frames back to back: an 8-byte PolePacket header and a payload each.
 
     ``data`` belongs to whoever holds the batch: the producer never touches it again, so a
-    consumer may keep slices of it as long as it likes. ``packets`` is the number of frames.
+    consumer may keep slices of it as long as it likes. ``packets`` counts those inside
+    super-packets each. ``sequences`` is one of the ``SEQUENCES_`` constants.
     """
 
     data: bytes | bytearray | memoryview
     packets: int
+    sequences: int = SEQUENCES_ZERO
 
 
 class DatagramBuffer:

@@ -9,10 +9,10 @@ from functools import partial
 import attrs
 import trio
 
-from polevpn_trio.batch import FrameBatch
+from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.config import GatewayConfig, ServerUrl
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
-from polevpn_trio.control.registration import FEATURES, NATIVE_VERSION, agreed_features
+from polevpn_trio.control.registration import NATIVE_VERSION, agreed_features
 from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameReader, FrameRun
@@ -23,6 +23,7 @@ from polevpn_trio.frames.messages import (
     RegisterAnswer,
     RegisterRequest,
 )
+from polevpn_trio.frames.segmentation import Segmenter
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
@@ -67,6 +68,16 @@ class Uplink:
     native: frozenset[str] | None
     waiting: tuple[FrameRun, ...]
 
+    @property
+    def takes_ipv6(self) -> bool:
+        """Whether the router understands IPv6 packets."""
+        return self.native is not None and "ipv6" in self.native
+
+    @property
+    def takes_super_packets(self) -> bool:
+        """Whether super-packets may be sent to the router."""
+        return self.native is not None and "gso" in self.native
+
 
 @attrs.frozen
 class GatewayStatistics:
@@ -91,6 +102,7 @@ class Gateway:
         self._root = root
         self._dialer = dialer
         self._send, self._receive = trio.open_memory_channel[FrameBatch](OUTGOING_BATCHES)
+        self._segmenter = Segmenter()
         self._connected = False
         # The connection whose sender waits in `next_batches`: it could take a batch at once.
         self._waiting: Connection | None = None
@@ -197,7 +209,8 @@ class Gateway:
             raise
 
     async def _authenticate(self, link: Link, rank: int, server: ServerUrl) -> Uplink:
-        offer = NativeOffer(NATIVE_VERSION, FEATURES) if self._config.native else None
+        features = self._config.features
+        offer = NativeOffer(NATIVE_VERSION, features) if self._config.native else None
         request = AuthRequest(self._config.key, offer)
         await link.send_batch([codec.build_frame(codec.AUTH, request.to_json())])
         reader = self._site.reader()
@@ -209,9 +222,12 @@ class Gateway:
         answer = AuthAnswer.from_json_untrusted(bytes(runs[0].data))
         if answer.error:
             raise Refused(f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}")
-        native = agreed_features(answer.native) if self._config.native else None
+        native = agreed_features(answer.native, features) if self._config.native else None
         log.debug("logged in at %s %s", link.scheme, link.peer)
-        return Uplink(link, rank, reader, native, tuple(runs[1:]))
+        uplink = Uplink(link, rank, reader, native, tuple(runs[1:]))
+        if uplink.takes_super_packets:
+            reader.sequences = SEQUENCES_OFFLOAD
+        return uplink
 
     def registration(self) -> bytes:
         """Build the REGISTER frame for our addresses and networks."""
@@ -223,6 +239,10 @@ class Gateway:
             gateway6=site.gateway6,
         )
         return codec.build_frame(codec.REGISTER, request.to_json())
+
+    def keep_super_packets(self, keep: bool) -> None:
+        """Say whether packets from the site are to stay as large as the kernel makes them."""
+        self._site.device.keep_super_packets(keep)
 
     async def next_batches(self, connection: Connection) -> list[FrameBatch]:
         """Wait for packets from the site; take all that wait, up to one send's worth.
@@ -247,14 +267,21 @@ class Gateway:
             size += len(batches[-1].data)
         return batches
 
+    def cut(self, batches: list[FrameBatch]) -> list[FrameBatch]:
+        """Cut what was read while super-packets could still be sent."""
+        return [
+            self._segmenter.to_ordinary(batch) if batch.sequences else batch for batch in batches
+        ]
+
     def only_ipv4(self, batches: list[FrameBatch]) -> list[FrameBatch]:
         """Leave out IPv6 packets, which an original router would misread."""
         kept = []
         reader = FrameReader(codec.C2S_IPDATA, codec.C2S_IPDATA)
+        reader.sequences = SEQUENCES_OFFLOAD
         for batch in batches:
             for run in reader.receive_data_untrusted(batch.data):
                 if run.version == 4:
-                    kept.append(FrameBatch(run.data, run.packets))
+                    kept.append(FrameBatch(run.data, run.packets, run.sequences))
                 else:
                     self._not_ipv4 += run.packets
         return kept
@@ -362,6 +389,7 @@ class Connection:
     async def _send(self) -> None:
         """Task "sender": packets of the site go onto the link."""
         await self._registered.wait()
+        self._gateway.keep_super_packets(self._uplink.takes_super_packets)
         while True:
             batches = self._fit(await self._gateway.next_batches(self))
             if batches:
@@ -369,9 +397,11 @@ class Connection:
                 self._note_use()
 
     def _fit(self, batches: list[FrameBatch]) -> list[FrameBatch]:
-        """Leave out what the router does not know."""
-        if self._uplink.native is None or "ipv6" not in self._uplink.native:
-            return self._gateway.only_ipv4(batches)
+        """Cut or leave out what the router does not know."""
+        if not self._uplink.takes_super_packets:
+            batches = self._gateway.cut(batches)
+        if not self._uplink.takes_ipv6:
+            batches = self._gateway.only_ipv4(batches)
         return batches
 
     @property

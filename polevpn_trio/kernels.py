@@ -19,6 +19,7 @@ from types import ModuleType
 KERNELS = (
     "polevpn_trio.frames.codec",
     "polevpn_trio.frames.ip",
+    "polevpn_trio.frames.segmentation",
     "polevpn_trio.kcp.byte_queue",
     "polevpn_trio.kcp.conversation",
     "polevpn_trio.kcp.receive_window",

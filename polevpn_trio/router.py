@@ -13,7 +13,7 @@ from functools import partial
 import attrs
 import trio
 
-from polevpn_trio.batch import FrameBatch
+from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.control.line_limit import LineLimit
@@ -137,7 +137,11 @@ class GatewayConnection:
         self._place = place
         self._login_by = login_by
         self._link = link
-        self._session = RouterSession(router.config.key, offer_native=router.config.native)
+        self._session = RouterSession(
+            router.config.key,
+            offer_native=router.config.native,
+            features=router.config.features,
+        )
         self._reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
         self._outgoing = OutgoingQueue(router.config.queue_bytes)
         self._authenticated = trio.Event()
@@ -148,6 +152,11 @@ class GatewayConnection:
     def takes_ipv6(self) -> bool:
         """Whether this gateway understands IPv6 packets."""
         return self._session.native is not None and "ipv6" in self._session.native
+
+    @property
+    def sequences(self) -> int:
+        """What ``seq`` means to this gateway: that super-packets may come, or nothing."""
+        return self._reader.sequences
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Give packets for this gateway to its link, or queue them if that does not take them."""
@@ -239,6 +248,8 @@ class GatewayConnection:
             self._place.leave()
             self._link.admit()
             features = self._session.native
+            if features is not None and "gso" in features:
+                self._reader.sequences = SEQUENCES_OFFLOAD
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
             log.info("%s: logged in (%s)", self.name, dialect)
         return None
@@ -302,11 +313,13 @@ class SitePeer:
     """The router's own site, as a peer that packets can be forwarded to."""
 
     takes_ipv6 = True
+    sequences = SEQUENCES_OFFLOAD
 
     def __init__(self, router: Router, site: Site) -> None:
         self._router = router
         self._site = site
         self._reader = FrameReader(S2C_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
+        self._reader.sequences = SEQUENCES_OFFLOAD
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Queue packets for the site's device."""
@@ -317,6 +330,8 @@ class SitePeer:
 
     async def read(self) -> None:
         """Task "tun reader": packets of the site's hosts go to their routes."""
+        config = self._router.config
+        self._site.device.keep_super_packets(config.native and "gso" in config.features)
         await self._site.device.while_readable(self._route)
 
     def _route(self) -> bool:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 import attrs
 import trio
 
-from polevpn_trio.batch import FrameBatch
+from polevpn_trio.batch import SEQUENCES_FOREIGN, SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.config import SiteConfig
 from polevpn_trio.forwarding.prefix_table import PrefixTable
 from polevpn_trio.frames.codec import (
@@ -23,6 +23,7 @@ from polevpn_trio.frames.codec import (
     FrameReader,
     FrameRun,
 )
+from polevpn_trio.frames.segmentation import clear_sequences
 from polevpn_trio.tun.device import TunDevice
 from polevpn_trio.tun.host_network import HostNetwork, HostSettings, applied
 
@@ -92,6 +93,8 @@ class Site:
         if not self._sources.allows(run.address):
             self._not_in_acls += run.packets
             return True
+        if run.sequences == SEQUENCES_FOREIGN:
+            clear_sequences(run.data)
         return self._write_nowait(FrameBatch(run.data, run.packets))
 
     def _write_nowait(self, batch: FrameBatch) -> bool:
@@ -126,7 +129,9 @@ class Site:
         """Keep those of a batch's packets, whatever it was grouped by, whose source may pass."""
         kept = []
         packets = 0
-        for run in self.reader().receive_data_untrusted(batch.data):
+        reader = self.reader()
+        reader.sequences = SEQUENCES_OFFLOAD
+        for run in reader.receive_data_untrusted(batch.data):
             if self._sources.allows(run.address):
                 kept.append(run.data)
                 packets += run.packets

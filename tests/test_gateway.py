@@ -24,6 +24,7 @@ from polevpn_trio.site import Site
 from polevpn_trio.transport.base import Link
 from tests.memory_device import MemoryDevice
 from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
+from tests.tun.super_packets import Headers, bend, make_packet, make_super_packet, pieces
 
 KEY = "secret"
 ANSWERED = (codec.AUTH, codec.REGISTER, codec.HEART_BEAT)
@@ -77,6 +78,7 @@ class Server:
     scheme: str = "kcp"
     up: bool = True
     native: bool = False
+    features: tuple[str, ...] = ("ipv6",)
     answers: dict[int, dict[str, object]] = attrs.field(factory=dict)
     calls: list[Call] = attrs.field(factory=list)
     attempts: list[float] = attrs.field(factory=list)
@@ -84,7 +86,7 @@ class Server:
     def __attrs_post_init__(self) -> None:
         usual: dict[int, dict[str, object]] = {each: {} for each in ANSWERED}
         if self.native:
-            usual[codec.AUTH] = {"native": {"version": 1, "features": ["ipv6"]}}
+            usual[codec.AUTH] = {"native": {"version": 1, "features": list(self.features)}}
         self.answers = usual | self.answers
 
 
@@ -220,6 +222,84 @@ def test_ipv6_goes_only_to_routers_that_know_it(native: bool) -> None:
         assert [frame.payload for frame in call.of(codec.C2S_IPDATA)] == expected
 
     with_gateway(body, Server(native=native))
+
+
+WHOLE = Headers(version=4)
+SUPER_PACKET = make_super_packet(WHOLE, bytes(300), 100)
+WHOLE_PACKET = make_packet(WHOLE, bytes(300), partial=True)
+# From a source that the site lets in.
+ADMITTED = bend(WHOLE_PACKET, 12, 10, 9, 0, 1)
+
+
+def data_of(call: Call) -> list[tuple[bytes, int]]:
+    return [(frame.payload, frame.sequence) for frame in call.of(codec.C2S_IPDATA)]
+
+
+@pytest.mark.parametrize("features", [("gso",), ("gso", "ipv6"), ("ipv6",), ()])
+def test_super_packets_stay_whole_only_for_routers_that_know_them(
+    features: tuple[str, ...],
+) -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        await trio.sleep(0.1)
+        world.send(SUPER_PACKET)
+        world.send(make_super_packet(Headers(version=6), bytes(300), 100))
+        await trio.sleep(1)
+        if "gso" in features:
+            expected = [(WHOLE_PACKET, 100)]
+        else:
+            expected = [(packet, 0) for packet in pieces(WHOLE, bytes(300), 100)]
+        sent = data_of(call)
+        assert sent[: len(expected)] == expected
+        assert bool(sent[len(expected) :]) is ("ipv6" in features)
+
+    with_gateway(body, Server(native=True, features=features))
+
+
+def test_what_waits_whole_is_cut_for_a_successor_that_does_not_know_super_packets() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        await trio.sleep(0.1)
+        # Its sender is stuck with the first one, the others wait.
+        first.gateways_end.taking = trio.Event()
+        for _ in range(4):
+            world.send(SUPER_PACKET)
+        first.server.answers[codec.AUTH] = {"native": {"version": 1, "features": []}}
+        await world.until(lambda: len(world.calls) == 2)
+        await world.registered()
+        await trio.sleep(1)
+        world.send(SUPER_PACKET)
+        await trio.sleep(1)
+        sent = data_of(world.calls[1])
+        cut = [(packet, 0) for packet in pieces(WHOLE, bytes(300), 100)]
+        assert len(sent) >= 2 * len(cut)
+        assert sent == cut * (len(sent) // 3)
+
+    with_gateway(body, Server(native=True, features=("gso", "ipv6")))
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_sequences_of_a_router_without_super_packets_mean_nothing(native: bool) -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        frame = codec.build_frame(codec.S2C_IPDATA, ADMITTED, 100)
+        await call.link.send_batch([frame])
+        await trio.sleep(1)
+        assert world.device.frames_to_host == [Frame(codec.S2C_IPDATA, 0, ADMITTED)]
+
+    with_gateway(body, Server(native=native))
+
+
+def test_super_packets_of_the_router_reach_the_device_whole_and_bad_ones_do_not() -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        for sequence in (100, 300, 0x10064):
+            frame = codec.build_frame(codec.S2C_IPDATA, ADMITTED, sequence)
+            await call.link.send_batch([frame])
+        await trio.sleep(1)
+        assert world.device.frames_to_host == [Frame(codec.S2C_IPDATA, 100, ADMITTED)]
+
+    with_gateway(body, Server(native=True, features=("gso",)))
 
 
 def test_nothing_is_sent_before_the_registration_is_answered() -> None:

@@ -9,7 +9,7 @@ import resource
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -59,9 +59,15 @@ class Client:
         payload = json.dumps(body).encode() if body else b""
         await self.link.send_batch([codec.build_frame(command, payload, sequence)])
 
-    async def join(self, gateway: str, *networks: str, native: bool = False) -> None:
+    async def join(
+        self,
+        gateway: str,
+        *networks: str,
+        native: bool = False,
+        features: Sequence[str] = ("ipv6",),
+    ) -> None:
         if native:
-            offer = {"version": 1, "features": ["ipv6"]}
+            offer = {"version": 1, "features": list(features)}
             await self.say(codec.AUTH, key=KEY, native=offer)
         else:
             await self.say(codec.AUTH, key=KEY)

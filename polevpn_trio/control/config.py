@@ -20,9 +20,10 @@ import attrs
 
 from polevpn_trio.control import addresses
 from polevpn_trio.control.certificates import Unfit, check_pair
-from polevpn_trio.control.commented_json import parse
+from polevpn_trio.control.commented_json import kind, parse
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
+from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.errors import ConfigError
 from polevpn_trio.frames.messages import MAX_BODY, RegisterRequest
 
@@ -146,6 +147,8 @@ class RouterConfig:
     """Bytes that may wait for one gateway before packets to it are dropped."""
     native: bool = True
     """Offer our own dialect to peers that know it."""
+    features: tuple[str, ...] = FEATURES
+    """What of it is offered."""
     kcp_options: KcpOptions = KcpOptions()
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
@@ -165,6 +168,8 @@ class GatewayConfig:
     """Seconds for one attempt, from the first packet to the answered login."""
     native: bool = True
     """Offer our own dialect to a router that knows it."""
+    features: tuple[str, ...] = FEATURES
+    """What of it is offered."""
     kcp_options: KcpOptions = KcpOptions()
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
@@ -261,6 +266,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
     if top.has("site"):
         members = top.section("site", _SITE_KEYS)
         site = _site(members) if members else None
+    native, features = _native(top)
     config = RouterConfig(
         path=path,
         key=key,
@@ -271,7 +277,8 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         idle_timeout=top.seconds("idle_timeout", 60.0, 15, 86400),
         auth_timeout=top.seconds("auth_timeout", 10.0, 1, 120),
         queue_bytes=top.whole("queue_bytes", 4 << 20, 65536, 1 << 30, "bytes"),
-        native=top.flag("native", True),
+        native=native,
+        features=features,
         kcp_options=_kcp_options(top),
         warnings=(),
     )
@@ -289,6 +296,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         )
     report = Report(path)
     top = Members(report, "", values, _GATEWAY_KEYS)
+    native, features = _native(top)
     config = GatewayConfig(
         path=path,
         servers=_servers(top),
@@ -296,7 +304,8 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         site=_site(top),
         log_level=_log_level(top),
         connect_timeout=top.seconds("connect_timeout", 5.0, 0.5, 60),
-        native=top.flag("native", True),
+        native=native,
+        features=features,
         kcp_options=_kcp_options(top),
     )
     _check_registration(top, config)
@@ -507,10 +516,11 @@ def _check_overlaps(
 def _check_registration(top: Members, config: GatewayConfig) -> None:
     site = config.site
     if site.gateway is None and site.gateway6 is not None:
-        if config.native:
+        if "ipv6" in config.features:
             top.warn("gateway", "missing: a router of the PoleVPN originals needs an IPv4 address")
         else:
-            top.problem("gateway", "missing, expected an IPv4 address, since native is false")
+            since = "leaves out ipv6" if config.native else "is false"
+            top.problem("gateway", f"missing, expected an IPv4 address, since native {since}")
     body = RegisterRequest(site.gateway, config.key, site.local_networks, site.gateway6).to_json()
     if len(body) > MAX_BODY:
         top.problem(
@@ -518,6 +528,19 @@ def _check_registration(top: Members, config: GatewayConfig) -> None:
             f"{len(site.local_networks)} networks and the key take {len(body)} bytes, "
             f"expected at most {MAX_BODY} to fit into one frame",
         )
+
+
+def _native(top: Members) -> tuple[bool, tuple[str, ...]]:
+    """Whether to offer our own dialect, and which features of it."""
+    value = top.value("native") if top.has("native") else True
+    if isinstance(value, bool):
+        return value, FEATURES if value else ()
+    if not isinstance(value, dict):
+        names = ", ".join(FEATURES)
+        top.problem("native", f"{kind(value)}, expected true, false, or an object with {names}")
+        return True, FEATURES
+    members = Members(top.report, f"{top.path('native')}.", value, FEATURES)
+    return True, tuple(name for name in FEATURES if members.flag(name, True))
 
 
 def _log_level(top: Members) -> str:

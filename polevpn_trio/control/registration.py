@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import hmac
+from collections.abc import Iterable
 
 import attrs
 
@@ -28,15 +29,20 @@ from polevpn_trio.frames.messages import (
 )
 
 NATIVE_VERSION = 1
-FEATURES = ("ipv6",)
-"""Native features that this version has. ``ipv6``: IPv6 packets may be sent to this peer."""
+FEATURES = ("gso", "ipv6")
+"""Native features that this version has.
+
+``gso``: super-packets may be sent to this peer. ``ipv6``: so may IPv6 packets.
+"""
 
 
-def agreed_features(offer: NativeOffer | None) -> frozenset[str] | None:
+def agreed_features(
+    offer: NativeOffer | None, own: Iterable[str] = FEATURES
+) -> frozenset[str] | None:
     """Return the features that both sides have, None for a peer that speaks only classic."""
     if offer is None or offer.version < NATIVE_VERSION:
         return None
-    return frozenset(offer.features) & frozenset(FEATURES)
+    return frozenset(offer.features) & frozenset(own)
 
 
 class SessionState(enum.Enum):
@@ -77,12 +83,13 @@ class RouterSession:
 
     Feed control frames to `receive_control_untrusted` and act on what it returns; ask
     `accepts_data` before forwarding. ``native`` are the features agreed on, None towards a
-    classic peer.
+    classic peer; ``features`` those that may be.
     """
 
-    def __init__(self, key: str, *, offer_native: bool) -> None:
+    def __init__(self, key: str, *, offer_native: bool, features: Iterable[str] = FEATURES) -> None:
         self._key = key.encode()
         self._offer_native = offer_native
+        self._features = tuple(features)
         self.state = SessionState.CONNECTED
         self.native: frozenset[str] | None = None
 
@@ -128,7 +135,7 @@ class RouterSession:
         self.state = SessionState.AUTHENTICATED
         offer = None
         if self._offer_native:
-            self.native = agreed_features(request.native)
+            self.native = agreed_features(request.native, self._features)
             if self.native is not None:
                 offer = NativeOffer(NATIVE_VERSION, tuple(self.native))
         answer = AuthAnswer(native=offer).to_json()

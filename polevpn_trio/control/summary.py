@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from polevpn_trio.control.config import (
     GatewayConfig,
@@ -12,6 +12,7 @@ from polevpn_trio.control.config import (
     SiteConfig,
 )
 from polevpn_trio.control.log import printable
+from polevpn_trio.control.registration import FEATURES
 
 _LABEL_WIDTH = 16
 
@@ -36,7 +37,7 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
         yield "kcp", _listener("UDP", config.kcp)
     if config.tls is not None:
         yield "tls and wss", _listener("TCP", config.tls)
-    yield "dialect", _dialect(config.native)
+    yield "dialect", _dialect(config.features if config.native else None)
     yield (
         "timeouts",
         f"login {config.auth_timeout:g} s, without heartbeat {config.idle_timeout:g} s",
@@ -52,7 +53,7 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
 
 def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     yield "server", ", then ".join(server.text for server in config.servers)
-    yield "dialect", _dialect(config.native)
+    yield "dialect", _dialect(config.features if config.native else None)
     yield "timeouts", f"each attempt {config.connect_timeout:g} s"
     yield from _kcp_options(config.kcp_options)
     yield from _site(config.site)
@@ -65,8 +66,12 @@ def _listener(protocol: str, listener: ListenerConfig) -> str:
     return f"{protocol} {where}, certificate {listener.cert_file}"
 
 
-def _dialect(native: bool) -> str:
-    return "native, classic with the originals" if native else "classic only"
+def _dialect(features: Collection[str] | None) -> str:
+    if features is None:
+        return "classic only"
+    absent = [name for name in FEATURES if name not in features]
+    without = f" without {' and '.join(absent)}" if absent else ""
+    return f"native{without}, classic with the originals"
 
 
 def _kcp_options(options: KcpOptions) -> Iterator[tuple[str, str]]:

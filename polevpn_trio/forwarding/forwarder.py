@@ -15,6 +15,7 @@ import attrs
 from polevpn_trio.batch import FrameBatch
 from polevpn_trio.forwarding.prefix_table import Network, PrefixTable
 from polevpn_trio.frames.codec import FrameRun
+from polevpn_trio.frames.segmentation import Segmenter
 
 Address = IPv4Address | IPv6Address
 
@@ -29,6 +30,10 @@ class Peer(Protocol):
     @property
     def takes_ipv6(self) -> bool:
         """Whether IPv6 packets may be sent there (the Go gateways die of them)."""
+
+    @property
+    def sequences(self) -> int:
+        """What ``seq`` of IP frames may mean there: ``SEQUENCES_OFFLOAD`` or ``_FOREIGN``."""
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Queue a batch for sending; False (and counted there) when the queue is full."""
@@ -46,6 +51,8 @@ class ForwarderStatistics:
     hairpin: int
     not_ipv4: int
     queue_full: int
+    cut: int
+    """Super-packets that were cut for a peer that takes none; their packets are forwarded."""
 
 
 @attrs.frozen
@@ -68,6 +75,7 @@ class Forwarder:
         self._gateways: dict[bytes, Peer] = {}
         self._networks: PrefixTable[list[Peer]] = PrefixTable()
         self._cache: dict[bytes, tuple[Peer, bool] | None] = {}
+        self._segmenter = Segmenter()
         self._forwarded = 0
         self._no_route = 0
         self._hairpin = 0
@@ -149,11 +157,15 @@ class Forwarder:
                 self._hairpin += run.packets
             elif run.version != 4 and not peer.takes_ipv6:
                 self._not_ipv4 += run.packets
-            elif peer.enqueue_nowait(FrameBatch(run.data, run.packets)):
-                self._forwarded += run.packets
-                reached[peer] = None
             else:
-                self._queue_full += run.packets
+                batch = FrameBatch(run.data, run.packets, run.sequences)
+                if run.sequences and run.sequences != peer.sequences:
+                    batch = self._segmenter.to_ordinary(batch)
+                if peer.enqueue_nowait(batch):
+                    self._forwarded += run.packets
+                    reached[peer] = None
+                else:
+                    self._queue_full += run.packets
         for peer in reached:
             peer.flush()
 
@@ -174,4 +186,5 @@ class Forwarder:
             hairpin=self._hairpin,
             not_ipv4=self._not_ipv4,
             queue_full=self._queue_full,
+            cut=self._segmenter.super_packets,
         )

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import struct
 
+from polevpn_trio.batch import SEQUENCES_FOREIGN, SEQUENCES_OFFLOAD, SEQUENCES_ZERO
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames.ip import is_well_formed
+from polevpn_trio.frames.segmentation import segments_in, sequence_of
 
 HEADER_SIZE = 8
 MAX_FRAME_SIZE = 65535
@@ -43,6 +45,9 @@ _HEADER = struct.Struct("!HHI")
 _SIZE = HEADER_SIZE
 _ALL = GROUP_ALL
 _BY_DESTINATION = GROUP_BY_DESTINATION
+_ZERO = SEQUENCES_ZERO
+_OFFLOAD = SEQUENCES_OFFLOAD
+_FOREIGN = SEQUENCES_FOREIGN
 
 
 def build_frame(command: int, payload: bytes = b"", sequence: int = 0) -> bytes:
@@ -62,10 +67,11 @@ class FrameRun:
     ``command`` and ``sequence`` are those of the (first) frame. Of a control frame, ``data``
     is the payload; of IP packets, the whole frames back to back. ``address`` is what the
     packets of a run share: 4 or 16 bytes, empty when the reader does not group.
-    ``version`` is 4 or 6, or 0 for a control frame. ``packets`` is the number of frames.
+    ``version`` is 4 or 6, or 0 for a control frame. ``packets`` and ``sequences`` are as in
+    `~polevpn_trio.batch.FrameBatch`.
     """
 
-    __slots__ = ("address", "command", "data", "packets", "sequence", "version")
+    __slots__ = ("address", "command", "data", "packets", "sequence", "sequences", "version")
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class FrameRun:
         address: bytes,
         data: memoryview,
         packets: int,
+        sequences: int = SEQUENCES_ZERO,
     ) -> None:
         self.command = command
         self.sequence = sequence
@@ -82,6 +89,7 @@ class FrameRun:
         self.address = address
         self.data = data
         self.packets = packets
+        self.sequences = sequences
 
 
 class FrameReader:
@@ -90,6 +98,9 @@ class FrameReader:
     ``ip_command`` is the command under which IP packets arrive, ``forward_command`` the one
     they are to leave under; ``group`` one of the ``GROUP_`` constants. ``malformed`` counts
     the IP packets that were left out because their own length fields do not add up.
+    ``sequences`` is what a ``seq`` other than 0 in front of IP packets makes of their run:
+    ``SEQUENCES_OFFLOAD`` once super-packets were agreed on with the peer (then what is no sound
+    one is malformed, too), else ``SEQUENCES_FOREIGN``.
     """
 
     def __init__(self, ip_command: int, forward_command: int, group: int = GROUP_ALL) -> None:
@@ -97,6 +108,7 @@ class FrameReader:
         self._forward_command = forward_command
         self._group = group
         self._tail = b""
+        self.sequences = SEQUENCES_FOREIGN
         self.malformed = 0
 
     @property
@@ -121,6 +133,7 @@ class FrameReader:
         run_packets = 0
         run_version = 0
         run_key = 0
+        run_sequences = _ZERO
         key_size = 0
         key_start = 0
         while length - position >= 2:
@@ -131,8 +144,15 @@ class FrameReader:
                 break
             command = view[position + 2] << 8 | view[position + 3]
             version = 0
+            packets = 1
+            sequence = 0
             if command == self._ip_command:
                 version = is_well_formed(view, position + _SIZE, size - _SIZE)
+                sequence = sequence_of(view, position)
+                if sequence != 0 and self.sequences == _OFFLOAD:
+                    packets = segments_in(view, position + _SIZE, size - _SIZE, sequence)
+                    if packets == 0:
+                        version = 0
                 if version == 0:
                     self.malformed += 1
             if version != 0:
@@ -147,7 +167,15 @@ class FrameReader:
                 or (self._group != _ALL and not _same(view, run_key, key_start, key_size))
             ):
                 runs.append(
-                    self._packets(whole, run_start, position, run_version, run_key, run_packets)
+                    self._packets(
+                        whole,
+                        run_start,
+                        position,
+                        run_version,
+                        run_key,
+                        run_packets,
+                        run_sequences,
+                    )
                 )
                 run_packets = 0
             if version != 0:
@@ -155,24 +183,37 @@ class FrameReader:
                     run_start = position
                     run_version = version
                     run_key = key_start
-                run_packets += 1
+                    run_sequences = _ZERO
+                run_packets += packets
+                if sequence != 0:
+                    run_sequences = self.sequences
             elif command != self._ip_command:
                 runs.append(self._control(whole, position, size, command))
             position += size
         if run_packets != 0:
             runs.append(
-                self._packets(whole, run_start, position, run_version, run_key, run_packets)
+                self._packets(
+                    whole, run_start, position, run_version, run_key, run_packets, run_sequences
+                )
             )
         self._tail = bytes(whole[position:])
         return runs
 
     def _packets(
-        self, whole: memoryview, start: int, end: int, version: int, key: int, packets: int
+        self,
+        whole: memoryview,
+        start: int,
+        end: int,
+        version: int,
+        key: int,
+        packets: int,
+        sequences: int,
     ) -> FrameRun:
         address = b""
         if self._group != _ALL:
             address = bytes(whole[key : key + (4 if version == 4 else 16)])
-        return FrameRun(self._forward_command, 0, version, address, whole[start:end], packets)
+        data = whole[start:end]
+        return FrameRun(self._forward_command, 0, version, address, data, packets, sequences)
 
     def _control(self, whole: memoryview, start: int, size: int, command: int) -> FrameRun:
         sequence = int.from_bytes(whole[start + 4 : start + _SIZE], "big")

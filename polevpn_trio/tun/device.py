@@ -12,7 +12,7 @@ import attrs
 import pytun
 import trio
 
-from polevpn_trio.batch import FrameBatch
+from polevpn_trio.batch import SEQUENCES_OFFLOAD, SEQUENCES_ZERO, FrameBatch
 from polevpn_trio.errors import HostError
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.eager import Handler
@@ -44,9 +44,10 @@ class TunStatistics:
     """Counts since the device was opened; "read" means out of the host's network stack."""
 
     packets_read: int
-    """Packets made of what was read, super-packets cut."""
+    """Packets that were read, those inside super-packets each counted."""
     bytes_read: int
-    """Their bytes, frame headers not counted."""
+    """Their bytes, frame headers not counted; the headers of a super-packet that was not cut
+    count once."""
     super_packets_read: int
     packets_written: int
     """Packets that the kernel took, those inside super-packets each counted."""
@@ -162,8 +163,14 @@ class TunDevice:
             mss_clamp=mss_clamp,
         )
 
+    def keep_super_packets(self, keep: bool) -> None:
+        """Let `read_batch` from now on leave super-packets whole, or (as at first) cut them."""
+        self._splitter.keep_whole = keep
+
     async def read_batch(self, command: int) -> FrameBatch:
         """Wait for packets from the host and return all that are there, as frames.
+
+        Super-packets are cut unless `keep_super_packets` was asked for.
 
         Takes more until there are none, or `READ_BUDGET` or `READ_PACKETS` is reached. Never
         returns an empty batch. A cancelled call has lost no packet. Raises HostError if the
@@ -195,11 +202,14 @@ class TunDevice:
         return self._take() if self._splitter.frames else None
 
     def _take(self) -> FrameBatch:
-        packets = self._splitter.frames
-        data = self._splitter.take()
+        splitter = self._splitter
+        packets = splitter.packets
+        headers = 8 * splitter.frames
+        sequences = SEQUENCES_OFFLOAD if splitter.kept_whole else SEQUENCES_ZERO
+        data = splitter.take()
         self._packets_read += packets
-        self._bytes_read += len(data) - 8 * packets
-        return FrameBatch(data, packets)
+        self._bytes_read += len(data) - headers
+        return FrameBatch(data, packets, sequences)
 
     def _drain(self, command: int) -> None:
         splitter = self._splitter

@@ -7,6 +7,12 @@ from polevpn_trio.frames.ip cimport (
     sum_pseudo_header,
     sum_words,
 )
+from polevpn_trio.frames.segmentation cimport (
+    Segmenter,
+    holds_super_packets,
+    segments_in,
+    sequence_of,
+)
 
 cdef Py_ssize_t _VNET_HEADER
 cdef Py_ssize_t _FRAME_HEADER
@@ -22,76 +28,54 @@ cdef int _TCP
 cdef int _UDP
 cdef int _TCP_CHECKSUM
 cdef int _UDP_CHECKSUM
-cdef int _FIN
 cdef int _PSH
 cdef int _ACK
 cdef int _CWR
 cdef int _FLAGS_OF_LONERS
-cdef int _LAST_OF_RUN
 cdef unsigned int _MASK32
-cdef Py_ssize_t _FRAMES_CAPACITY
 cdef Py_ssize_t _BUCKETS
 cdef unsigned int _UDP_SEGMENTS
 cdef Py_ssize_t _SMALLEST_FRAME
 
 
-cdef class Splitter:
+cdef class Splitter(Segmenter):
     cdef readonly object packet
     cdef unsigned char[::1] _packet
-    cdef object _storage_view
-    cdef unsigned char[::1] _out
-    cdef Py_ssize_t _capacity
     cdef int _mss4
     cdef int _mss6
-    cdef readonly Py_ssize_t end
-    cdef readonly Py_ssize_t frames
-    cdef readonly unsigned long long super_packets
+    cdef public bint keep_whole
+    cdef readonly Py_ssize_t kept_whole
     cdef readonly unsigned long long clamped
-    cdef readonly unsigned long long malformed
     cdef readonly unsigned long long bad_offload
     cdef readonly unsigned long long oversize
 
     @cython.locals(
         packet="unsigned char[::1]", size=Py_ssize_t, version=int, needs_checksum=bint,
         kind=int, checksum_start=Py_ssize_t, checksum_offset=Py_ssize_t, made=Py_ssize_t,
-        at=Py_ssize_t,
     )
     cpdef Py_ssize_t split(self, Py_ssize_t length, unsigned int command) except -1
 
     cpdef bytes take(self)
 
-    cdef int _reserve(self, Py_ssize_t capacity) except -1
-
-    cdef int _grow(self, Py_ssize_t needed) except -1
-
-    @cython.locals(out="unsigned char[::1]", at=Py_ssize_t)
-    cdef Py_ssize_t _begin_frame(self, Py_ssize_t length, unsigned int command) noexcept
-
     @cython.locals(packet="unsigned char[::1]", checksum="unsigned int")
     cdef bint _finish_checksum(self, Py_ssize_t size, Py_ssize_t start, Py_ssize_t offset) noexcept
 
     @cython.locals(
-        packet="unsigned char[::1]", out="unsigned char[::1]", ip=Py_ssize_t, tcp=bint,
-        segment_size=Py_ssize_t, ip_header=Py_ssize_t, whole=bint, l4=Py_ssize_t,
-        header=Py_ssize_t, payload=Py_ssize_t, segments=Py_ssize_t, longest=Py_ssize_t,
-        needed=Py_ssize_t, ip_sum="unsigned long long", identification="unsigned int",
-        field=Py_ssize_t, pseudo="unsigned int", sequence="unsigned int", flags=int,
-        l4_sum="unsigned long long", source=Py_ssize_t, segment=Py_ssize_t, piece=Py_ssize_t,
-        length=Py_ssize_t, at=Py_ssize_t, total="unsigned long long", mine=int,
-        checksum="unsigned int",
+        packet="unsigned char[::1]", ip=Py_ssize_t, segment_size="unsigned int",
+        ip_header=Py_ssize_t, whole=bint, plain=bint, segments=Py_ssize_t, field=Py_ssize_t,
+        pseudo="unsigned int",
     )
-    cdef Py_ssize_t _split_run(
+    cdef Py_ssize_t _take_run(
         self, Py_ssize_t size, int version, int protocol, Py_ssize_t transport,
         unsigned int command
     ) except -1
-
-    cdef void _put16(self, Py_ssize_t at, unsigned int value) noexcept
 
 
 cdef class Coalescer:
     cdef readonly object unit
     cdef unsigned char[::1] _unit
     cdef const unsigned char[::1] _data
+    cdef Segmenter _segmenter
     cdef bint _merge_tcp
     cdef bint _merge_udp
     cdef int _mss4
@@ -110,6 +94,7 @@ cdef class Coalescer:
     cdef unsigned int[::1] _unit_header
     cdef unsigned int[::1] _unit_total
     cdef unsigned int[::1] _unit_verified
+    cdef unsigned int[::1] _unit_segment
     cdef Py_ssize_t _count
     cdef Py_ssize_t _units
     cdef readonly unsigned long long packets
@@ -123,6 +108,7 @@ cdef class Coalescer:
     @cython.locals(
         view="const unsigned char[::1]", total=Py_ssize_t, bucket=Py_ssize_t, at=Py_ssize_t,
         length=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, version=int,
+        segment_size="unsigned int", segments=Py_ssize_t, before="unsigned long long",
     )
     cpdef Py_ssize_t coalesce_batch_untrusted(self, data) except -1
 
@@ -135,6 +121,12 @@ cdef class Coalescer:
         first=Py_ssize_t, head=Py_ssize_t,
     )
     cdef void _place(self, Py_ssize_t start, Py_ssize_t size, int version) noexcept
+
+    @cython.locals(addresses=Py_ssize_t, unit=Py_ssize_t)
+    cdef void _place_whole(
+        self, Py_ssize_t start, Py_ssize_t size, int version, unsigned int segment_size,
+        Py_ssize_t segments
+    ) noexcept
 
     @cython.locals(index=Py_ssize_t)
     cdef Py_ssize_t _add_packet(self, Py_ssize_t start, Py_ssize_t size) noexcept
@@ -185,10 +177,15 @@ cdef class Coalescer:
         unit="unsigned char[::1]", data="const unsigned char[::1]", first=Py_ssize_t,
         count=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, at=Py_ssize_t, header=Py_ssize_t,
         end=Py_ssize_t, packet=Py_ssize_t, _more=Py_ssize_t, source=Py_ssize_t,
-        piece=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, version=int, ip_header=Py_ssize_t,
-        protocol=int, l4=Py_ssize_t, kind=int, offset=Py_ssize_t, last=Py_ssize_t,
-        segment_size=Py_ssize_t,
+        piece=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, ip_header=Py_ssize_t,
+        protocol=int, last=Py_ssize_t, segment_size="unsigned int",
     )
     cpdef Py_ssize_t assemble(self, Py_ssize_t index) except -1
+
+    @cython.locals(
+        unit="unsigned char[::1]", ip=Py_ssize_t, version=int, ip_header=Py_ssize_t,
+        protocol=int, l4=Py_ssize_t, kind=int, header=Py_ssize_t, offset=Py_ssize_t,
+    )
+    cdef void _write_vnet_header(self, Py_ssize_t size, unsigned int segment_size) noexcept
 
     cdef void _put16(self, Py_ssize_t at, unsigned int value) noexcept

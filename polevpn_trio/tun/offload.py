@@ -10,10 +10,11 @@ section 5.1.6), little-endian once ``TUNSETVNETLE`` is set::
 With it the kernel hands over up to 64 KiB of one TCP flow (or UDP socket) as a single packet,
 its checksum left to do, and takes the same: one pass through the host's network stack serves
 forty packets. `Splitter` does what a network card does on sending such a packet, `Coalescer`
-what it does on receiving the pieces.
+what it does on receiving the pieces; both let super-packets pass whole between ends that agreed
+to it (frames/segmentation.py).
 
 A frame is ``len u16 | cmd u16 | seq u32`` in big-endian order and an IP packet; ``len`` counts
-the frame's own header.
+the frame's own header, ``seq`` is the segment size of a super-packet or 0.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from polevpn_trio.frames.ip import (
     is_well_formed,
     sum_pseudo_header,
     sum_words,
+)
+from polevpn_trio.frames.segmentation import (
+    Segmenter,
+    holds_super_packets,
+    segments_in,
+    sequence_of,
 )
 
 # Specification. Names with an underscore are C constants once compiled, hence the copy.
@@ -40,26 +47,22 @@ _GSO_NONE = 0
 _GSO_TCPV4 = 1
 _GSO_TCPV6 = 4
 _GSO_UDP_L4 = 5
-# Says that ECN is in use; the cutting is the same.
+# Says that the first segment bears CWR; the cutting is the same.
 _GSO_ECN = 0x80
 
 _TCP = 6
 _UDP = 17
 _TCP_CHECKSUM = 16
 _UDP_CHECKSUM = 6
-_FIN = 0x01
 _PSH = 0x08
 _ACK = 0x10
 _CWR = 0x80
 # Every flag but PSH and ECE, which a segment may bear and yet be joined to others.
 _FLAGS_OF_LONERS = 0xB7
-_LAST_OF_RUN = _FIN | _PSH
 
 _MASK32 = 0xFFFFFFFF
 
 # Tuning.
-# Frames of one batch: the reader's budget and one super-packet more; grows if that is not enough.
-_FRAMES_CAPACITY = 256 * 1024
 # Flows that can be joined at a time in one batch; a Linux GRO engine has 8 lists, too.
 _BUCKETS = 8
 # The kernel takes no more segments in one UDP super-packet (UDP_MAX_SEGMENTS of old kernels).
@@ -68,27 +71,26 @@ _UDP_SEGMENTS = 64
 _SMALLEST_FRAME = 28
 
 
-class Splitter:
-    """Cuts what was read from a TUN into frames, one packet of at most one segment in each.
+class Splitter(Segmenter):
+    """Makes frames of what was read from a TUN.
 
     Read into ``packet`` (a vnet header and a packet; a TUN without the former is read behind
     it and the header left zero), call `split` with the number of bytes, repeat; then `take`
-    the frames. ``end`` and ``frames`` tell how many bytes and frames wait to be taken.
-    Checksums come out finished and the MSS of TCP SYNs at most ``mtu`` less the headers,
-    unless ``clamp`` is false.
+    the frames. Each holds one packet of at most one segment, or, while ``keep_whole`` is set, a
+    super-packet; ``kept_whole`` tells how many such wait to be taken. Checksums of single packets
+    come out finished and the MSS of TCP SYNs at most ``mtu`` less the headers, unless ``clamp``
+    is false.
     """
 
     def __init__(self, mtu: int, clamp: bool = True) -> None:
+        super().__init__()
         self.packet = bytearray(_VNET_HEADER + _LARGEST_PACKET + 1)
         self._packet = memoryview(self.packet)
-        self._reserve(_FRAMES_CAPACITY)
         self._mss4 = mtu - 40 if clamp else 0
         self._mss6 = mtu - 60 if clamp else 0
-        self.end = 0
-        self.frames = 0
-        self.super_packets = 0
+        self.keep_whole = False
+        self.kept_whole = 0
         self.clamped = 0
-        self.malformed = 0
         self.bad_offload = 0
         self.oversize = 0
 
@@ -113,9 +115,9 @@ class Splitter:
             made = 0
             if needs_checksum and kind == (_GSO_TCPV4 if version == 4 else _GSO_TCPV6):
                 if checksum_offset == _TCP_CHECKSUM:
-                    made = self._split_run(size, version, _TCP, checksum_start, command)
+                    made = self._take_run(size, version, _TCP, checksum_start, command)
             elif needs_checksum and kind == _GSO_UDP_L4 and checksum_offset == _UDP_CHECKSUM:
-                made = self._split_run(size, version, _UDP, checksum_start, command)
+                made = self._take_run(size, version, _UDP, checksum_start, command)
             if made == 0:
                 self.bad_offload += 1
             return made
@@ -127,44 +129,13 @@ class Splitter:
             return 0
         if clamp_mss(packet, _VNET_HEADER, size, self._mss4, self._mss6):
             self.clamped += 1
-        if self.end + _FRAME_HEADER + size > self._capacity:
-            self._grow(self.end + _FRAME_HEADER + size)
-        at = self._begin_frame(_FRAME_HEADER + size, command)
-        self._out[at : at + size] = packet[_VNET_HEADER : _VNET_HEADER + size]
+        self._append_packet(packet, _VNET_HEADER, size, command, 0, 1)
         return 1
 
     def take(self) -> bytes:
         """Return the frames appended since the last time, back to back, and forget them."""
-        taken = self._storage_view[: self.end].tobytes()
-        self.end = 0
-        self.frames = 0
-        return taken
-
-    def _reserve(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._storage_view = memoryview(bytearray(capacity))
-        self._out = self._storage_view
-
-    def _grow(self, needed: int) -> None:
-        kept = self._storage_view[: self.end].tobytes()
-        self._reserve(max(needed, 2 * self._capacity))
-        self._storage_view[: self.end] = kept
-
-    def _begin_frame(self, length: int, command: int) -> int:
-        """Write a frame's header at the end; return where its packet goes."""
-        out = self._out
-        at = self.end
-        out[at] = length >> 8
-        out[at + 1] = length & 0xFF
-        out[at + 2] = command >> 8
-        out[at + 3] = command & 0xFF
-        out[at + 4] = 0
-        out[at + 5] = 0
-        out[at + 6] = 0
-        out[at + 7] = 0
-        self.end = at + length
-        self.frames += 1
-        return at + _FRAME_HEADER
+        self.kept_whole = 0
+        return Segmenter.take(self)
 
     def _finish_checksum(self, size: int, start: int, offset: int) -> bool:
         """Complete a checksum of which the kernel wrote only the pseudo-header's part."""
@@ -180,16 +151,15 @@ class Splitter:
         packet[start + offset + 1] = checksum & 0xFF
         return True
 
-    def _split_run(
+    def _take_run(
         self, size: int, version: int, protocol: int, transport: int, command: int
     ) -> int:
-        """Cut a TCP or UDP super-packet; return the number of frames, 0 if it is inconsistent.
+        """Append a TCP or UDP super-packet; return the number of frames, 0 if it is inconsistent.
 
         ``size`` is the packet's, ``transport`` where its TCP or UDP header begins, in bytes.
         """
         packet = self._packet
         ip = _VNET_HEADER
-        tcp = protocol == _TCP
         segment_size = packet[4] | packet[5] << 8
         if version == 4:
             ip_header = (packet[ip] & 0x0F) * 4
@@ -198,92 +168,30 @@ class Splitter:
                 and transport == ip_header
                 and protocol == packet[ip + 9]
             )
+            plain = whole
         else:
             # Extension headers may come in between; each segment gets a copy of them.
-            ip_header = 40
             whole = size == 40 + (packet[ip + 4] << 8 | packet[ip + 5]) and transport >= 40
-        if not whole or segment_size == 0 or transport + (20 if tcp else 8) > size:
+            plain = whole and transport == 40 and protocol == packet[ip + 6]
+        if not whole or transport + (20 if protocol == _TCP else 8) > size:
             return 0
-        l4 = ip + transport
-        header = transport + ((packet[l4 + 12] >> 4) * 4 if tcp else 8)
-        payload = size - header
-        if payload <= 0 or (tcp and header < transport + 20):
-            return 0
-        segments = (payload + segment_size - 1) // segment_size
-        longest = _FRAME_HEADER + header + min(segment_size, payload)
-        if longest > _LARGEST_FRAME:
-            return 0
-        needed = self.end + segments * (_FRAME_HEADER + header) + payload
-        if needed > self._capacity:
-            self._grow(needed)
-
-        # What differs from segment to segment is cleared in the super-packet's header, so that
-        # the rest is summed once. The kernel left the pseudo-header's sum, with the length of
-        # the whole, in the checksum field: it knows the final address even when a routing
-        # header hides it. Taking the length out of it makes it serve every segment.
-        ip_sum = 0
-        identification = 0
-        if version == 4:
-            identification = packet[ip + 4] << 8 | packet[ip + 5]
-            packet[ip + 2] = packet[ip + 3] = 0
-            packet[ip + 4] = packet[ip + 5] = 0
-            packet[ip + 10] = packet[ip + 11] = 0
-            ip_sum = sum_words(packet, ip, ip + ip_header)
-        field = l4 + (_TCP_CHECKSUM if tcp else _UDP_CHECKSUM)
+        # What the other end could not tell from the packet itself, or what fits no frame, is
+        # rare enough to be cut here.
+        if self.keep_whole and plain and _FRAME_HEADER + size <= _LARGEST_FRAME:
+            segments = segments_in(packet, ip, size, segment_size)
+            if segments != 0:
+                self._append_packet(packet, ip, size, command, segment_size, segments)
+                self.super_packets += 1
+                self.kept_whole += 1
+                return 1
+        # The kernel left the pseudo-header's sum, with the length of the whole, in the checksum
+        # field: it knows the final address even when a routing header hides it. Taking the
+        # length out of it makes it serve every segment.
+        field = ip + transport + (_TCP_CHECKSUM if protocol == _TCP else _UDP_CHECKSUM)
         pseudo = (packet[field] << 8 | packet[field + 1]) + ((size - transport) ^ 0xFFFF)
-        packet[field] = packet[field + 1] = 0
-        sequence = 0
-        flags = 0
-        if tcp:
-            sequence = packet[l4 + 4] << 8 | packet[l4 + 5]
-            sequence = sequence << 16 | packet[l4 + 6] << 8 | packet[l4 + 7]
-            flags = packet[l4 + 13]
-            packet[l4 + 4] = packet[l4 + 5] = packet[l4 + 6] = packet[l4 + 7] = 0
-            packet[l4 + 13] = 0
-        else:
-            packet[l4 + 4] = packet[l4 + 5] = 0
-        l4_sum = pseudo + sum_words(packet, l4, ip + header)
-
-        out = self._out
-        source = ip + header
-        for segment in range(segments):
-            piece = min(segment_size, ip + size - source)
-            length = header + piece
-            at = self._begin_frame(_FRAME_HEADER + length, command)
-            out[at : at + header] = packet[ip : ip + header]
-            out[at + header : at + length] = packet[source : source + piece]
-            if version == 4:
-                self._put16(at + 2, length)
-                self._put16(at + 4, identification)
-                self._put16(at + 10, fold(ip_sum + length + identification) ^ 0xFFFF)
-                identification = (identification + 1) & 0xFFFF
-            else:
-                self._put16(at + 4, length - 40)
-            l4 = at + transport
-            total = l4_sum + (length - transport) + sum_words(packet, source, source + piece)
-            if tcp:
-                mine = flags
-                if segment > 0:
-                    mine &= 0xFF ^ _CWR
-                if segment < segments - 1:
-                    mine &= 0xFF ^ _LAST_OF_RUN
-                self._put16(l4 + 4, sequence >> 16)
-                self._put16(l4 + 6, sequence & 0xFFFF)
-                out[l4 + 13] = mine
-                total += (sequence >> 16) + (sequence & 0xFFFF) + mine
-                self._put16(l4 + _TCP_CHECKSUM, fold(total) ^ 0xFFFF)
-                sequence = (sequence + piece) & _MASK32
-            else:
-                self._put16(l4 + 4, length - transport)
-                checksum = fold(total + (length - transport)) ^ 0xFFFF
-                self._put16(l4 + _UDP_CHECKSUM, checksum or 0xFFFF)
-            source += piece
-        self.super_packets += 1
-        return segments
-
-    def _put16(self, at: int, value: int) -> None:
-        self._out[at] = value >> 8
-        self._out[at + 1] = value & 0xFF
+        return self._cut(
+            packet, ip, size, version, protocol, transport, segment_size, pseudo, command
+        )
 
 
 class Coalescer:
@@ -295,6 +203,9 @@ class Coalescer:
     that the kernel could not cut again into packets that mean the same. Units are in the order
     of their first packets, and packets of one flow never pass each other. The MSS of TCP SYNs
     is lowered to ``mtu`` less the headers, unless ``clamp`` is false.
+
+    A frame with a super-packet makes a unit of its own. Those of TCP are cut first unless
+    ``merge_tcp``, those of UDP unless ``merge_udp``: the TUN takes none.
     """
 
     def __init__(
@@ -303,6 +214,7 @@ class Coalescer:
         self.unit = bytearray(_VNET_HEADER + _LARGEST_PACKET)
         self._unit = memoryview(self.unit)
         self._data = memoryview(b"")
+        self._segmenter = None if merge_tcp and merge_udp else Segmenter()
         self._merge_tcp = merge_tcp
         self._merge_udp = merge_udp
         self._mss4 = mtu - 40 if clamp else 0
@@ -332,16 +244,25 @@ class Coalescer:
         self._unit_header = array.array("I", empty)
         self._unit_total = array.array("I", empty)
         self._unit_verified = array.array("I", empty)
+        self._unit_segment = array.array("I", empty)
 
     def coalesce_batch_untrusted(self, data: bytes | bytearray | memoryview) -> int:
         """Look through whole frames, of any command, and return how many units they make.
 
         ``data`` must not change until the last unit is assembled. What holds no well-formed IP
-        packet is dropped, and so is the rest behind a frame of impossible length; both are
-        counted as ``malformed``. A packet with a wrong checksum is never joined to others:
-        it counts as ``bad_checksum`` where it might have been, and is passed on for the kernel
-        to judge.
+        packet, or no sound super-packet though ``seq`` says so, is dropped, and so is the rest
+        behind a frame of impossible length; all are counted as ``malformed``. A packet with a
+        wrong checksum is never joined to others: it counts as ``bad_checksum`` where it might
+        have been, and is passed on for the kernel to judge.
         """
+        if self._segmenter is not None and holds_super_packets(
+            data, not self._merge_tcp, not self._merge_udp
+        ):
+            before = self._segmenter.malformed
+            data = self._segmenter.segment_batch_untrusted(
+                data, not self._merge_tcp, not self._merge_udp
+            )
+            self.malformed += self._segmenter.malformed - before
         total = len(data)
         if self._capacity <= total // _SMALLEST_FRAME:
             self._reserve(total // _SMALLEST_FRAME + 1)
@@ -359,9 +280,16 @@ class Coalescer:
                 break
             start = at + _FRAME_HEADER
             size = length - _FRAME_HEADER
+            segment_size = sequence_of(view, at)
             at += length
             version = is_well_formed(view, start, size)
-            if version == 0:
+            if segment_size != 0:
+                segments = segments_in(view, start, size, segment_size)
+                if segments == 0:
+                    self.malformed += 1
+                else:
+                    self._place_whole(start, size, version, segment_size, segments)
+            elif version == 0:
                 self.malformed += 1
             elif self._merge_tcp or self._merge_udp:
                 self._place(start, size, version)
@@ -445,6 +373,17 @@ class Coalescer:
         if mergeable and not pushed:
             self._open_flow(unit, tag)
 
+    def _place_whole(
+        self, start: int, size: int, version: int, segment_size: int, segments: int
+    ) -> None:
+        """Make a unit of a super-packet, which no later packet of its flow may pass."""
+        addresses = start + (12 if version == 4 else 8)
+        self._close_flows(addresses, addresses + (8 if version == 4 else 32), version)
+        unit = self._add_unit(start, size, 0)
+        self._unit_segment[unit] = segment_size
+        self._unit_count[unit] = segments
+        self.packets += segments - 1
+
     def _add_packet(self, start: int, size: int) -> int:
         index = self._count
         self._start[index] = start
@@ -461,6 +400,7 @@ class Coalescer:
         self._unit_header[unit] = header
         self._unit_total[unit] = size
         self._unit_verified[unit] = 0
+        self._unit_segment[unit] = 0
         self._units = unit + 1
         return unit
 
@@ -596,6 +536,10 @@ class Coalescer:
         for at in range(_VNET_HEADER):
             unit[at] = 0
         unit[_VNET_HEADER : _VNET_HEADER + size] = data[start : start + size]
+        segment_size = self._unit_segment[index]
+        if segment_size != 0:
+            self._write_vnet_header(size, segment_size)
+            return _VNET_HEADER + size
         if count == 1:
             if clamp_mss(unit, _VNET_HEADER, size, self._mss4, self._mss6):
                 self.clamped += 1
@@ -612,8 +556,7 @@ class Coalescer:
             end += piece
         total = end - _VNET_HEADER
         ip = _VNET_HEADER
-        version = unit[ip] >> 4
-        if version == 4:
+        if unit[ip] >> 4 == 4:
             ip_header = 20
             protocol = unit[ip + 9]
             self._put16(ip + 2, total)
@@ -623,19 +566,38 @@ class Coalescer:
             ip_header = 40
             protocol = unit[ip + 6]
             self._put16(ip + 4, total - 40)
+        if protocol == _TCP:
+            last = self._start[self._unit_last[index]] + ip_header
+            unit[ip + ip_header + 13] |= data[last + 13] & _PSH
+        else:
+            self._put16(ip + ip_header + 4, total - ip_header)
+        self._write_vnet_header(total, size - header)
+        return end
+
+    def _write_vnet_header(self, size: int, segment_size: int) -> None:
+        """Describe the super-packet of ``size`` bytes in ``unit``, and begin its checksum."""
+        unit = self._unit
+        ip = _VNET_HEADER
+        version = unit[ip] >> 4
+        if version == 4:
+            ip_header = (unit[ip] & 0x0F) * 4
+            protocol = unit[ip + 9]
+        else:
+            ip_header = 40
+            protocol = unit[ip + 6]
         l4 = ip + ip_header
         if protocol == _TCP:
             kind = _GSO_TCPV4 if version == 4 else _GSO_TCPV6
+            if unit[l4 + 13] & _CWR:
+                kind |= _GSO_ECN
+            header = ip_header + (unit[l4 + 12] >> 4) * 4
             offset = _TCP_CHECKSUM
-            last = self._start[self._unit_last[index]] + ip_header
-            unit[l4 + 13] |= data[last + 13] & _PSH
         else:
             kind = _GSO_UDP_L4
+            header = ip_header + 8
             offset = _UDP_CHECKSUM
-            self._put16(l4 + 4, total - ip_header)
         # Not complemented: the kernel adds the rest when it cuts, or never if it need not.
-        self._put16(l4 + offset, sum_pseudo_header(unit, ip, version, protocol, total - ip_header))
-        segment_size = size - header
+        self._put16(l4 + offset, sum_pseudo_header(unit, ip, version, protocol, size - ip_header))
         unit[0] = _NEEDS_CSUM
         unit[1] = kind
         unit[2] = header & 0xFF
@@ -645,7 +607,6 @@ class Coalescer:
         unit[6] = ip_header
         unit[8] = offset
         self.super_packets += 1
-        return end
 
     def _put16(self, at: int, value: int) -> None:
         self._unit[at] = value >> 8

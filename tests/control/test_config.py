@@ -358,7 +358,10 @@ GATEWAY_MISTAKES = [
     ("mtu", float("nan"), "mtu: nan, expected a whole number from 576 to 9000 (bytes)"),
     ("forward", 1, "forward: a number, expected true or false"),
     ("masquerade", "true", "masquerade: a string, expected true or false"),
-    ("native", None, "native: null, expected true or false"),
+    ("native", None, "native: null, expected true, false, or an object with gso, ipv6"),
+    ("native", ["gso"], "native: a list, expected true, false, or an object with gso, ipv6"),
+    ("native.gso", 0, "native.gso: a number, expected true or false"),
+    ("native.gro", False, 'native.gro: unknown key, did you mean "gso"?'),
     ("connect_timeout", 0, "connect_timeout: 0, expected a number from 0.5 to 60 (seconds)"),
     ("connect_timeout", False, "connect_timeout: false, expected a number from 0.5 to 60"),
     ("connect_timeout", float("inf"), "connect_timeout: inf, expected a number from 0.5 to 60"),
@@ -500,6 +503,31 @@ def test_a_gateway_without_ipv4_suits_only_our_own_router(place: Place) -> None:
     assert place.mistakes(load_gateway, values | {"native": False}) == [
         "gateway: missing, expected an IPv4 address, since native is false"
     ]
+    assert place.mistakes(load_gateway, values | {"native": {"ipv6": False}}) == [
+        "gateway: missing, expected an IPv4 address, since native leaves out ipv6"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "native", "features"),
+    [
+        (True, True, ("gso", "ipv6")),
+        ({}, True, ("gso", "ipv6")),
+        ({"gso": False}, True, ("ipv6",)),
+        ({"gso": True, "ipv6": False}, True, ("gso",)),
+        ({"gso": False, "ipv6": False}, True, ()),
+        (False, False, ()),
+    ],
+)
+def test_features_can_be_switched_off_one_by_one(
+    place: Place, value: object, native: bool, features: tuple[str, ...]
+) -> None:
+    configs = (
+        load_gateway(place.write(gateway(native=value))),
+        load_router(place.write(place.router() | {"native": value})),
+    )
+    for config in configs:
+        assert (config.native, config.features) == (native, features)
 
 
 def test_the_registration_fits_into_a_frame(place: Place) -> None:

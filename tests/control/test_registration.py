@@ -83,6 +83,16 @@ def test_native_features_are_those_of_both() -> None:
     assert one.native == frozenset({"ipv6"})
 
 
+def test_a_feature_that_is_switched_off_is_not_agreed_on() -> None:
+    one = RouterSession("secret", offer_native=True, features=["ipv6"])
+    (answer,) = one.receive_control_untrusted(
+        codec.AUTH, 0, body(key="secret", native={"version": 1, "features": ["gso", "ipv6"]})
+    )
+    assert isinstance(answer, Answer)
+    assert json.loads(answer.frame[8:]) == {"native": {"version": 1, "features": ["ipv6"]}}
+    assert one.native == frozenset({"ipv6"})
+
+
 def test_native_is_not_offered_to_who_did_not_ask_or_when_switched_off() -> None:
     off = session(offer_native=False)
     (answer,) = off.receive_control_untrusted(

@@ -5,10 +5,18 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 
 import attrs
+import pytest
 
-from polevpn_trio.batch import FrameBatch
+from polevpn_trio.batch import (
+    SEQUENCES_FOREIGN,
+    SEQUENCES_OFFLOAD,
+    SEQUENCES_ZERO,
+    FrameBatch,
+)
 from polevpn_trio.forwarding.forwarder import CACHE_ENTRIES, Forwarder
 from polevpn_trio.frames.codec import FrameRun
+from tests.memory_links import split
+from tests.tun.super_packets import Headers, frame, make_packet
 
 
 @attrs.define(eq=False)
@@ -16,6 +24,7 @@ class Gateway:
     """A peer that remembers what it was given."""
 
     takes_ipv6: bool = True
+    sequences: int = SEQUENCES_FOREIGN
     full: bool = False
     taken: list[FrameBatch] = attrs.field(factory=list)
     flushed: list[int] = attrs.field(factory=list)
@@ -33,6 +42,25 @@ class Gateway:
 def run_to(destination: str, packets: int = 1) -> FrameRun:
     address = ip_address(destination)
     return FrameRun(2, 0, address.version, address.packed, memoryview(bytes(28)), packets)
+
+
+@pytest.mark.parametrize("kind", [SEQUENCES_ZERO, SEQUENCES_OFFLOAD, SEQUENCES_FOREIGN])
+@pytest.mark.parametrize("taken", [SEQUENCES_OFFLOAD, SEQUENCES_FOREIGN])
+def test_each_peer_gets_the_sequences_that_it_knows(kind: int, taken: int) -> None:
+    peer, sender = Gateway(sequences=taken), Gateway()
+    forwarder = Forwarder()
+    forwarder.register(peer, [ip_address("10.0.1.1")], [])
+    data = bytearray(frame(make_packet(Headers(), bytes(300)), sequence=100 if kind else 0))
+    run = FrameRun(3, 0, 4, ip_address("10.0.1.1").packed, memoryview(data), 3, kind)
+    forwarder.route_batch([run], sender)
+    (batch,) = peer.taken
+    untouched = kind in (SEQUENCES_ZERO, taken)
+    assert (batch.data is run.data) or not untouched
+    assert batch.sequences == (kind if untouched else SEQUENCES_ZERO)
+    cut = kind == SEQUENCES_OFFLOAD and not untouched
+    assert len(split(bytes(batch.data))) == (3 if cut else 1)
+    assert batch.packets == forwarder.statistics().forwarded == 3
+    assert forwarder.statistics().cut == cut
 
 
 def test_exact_gateway_address_goes_before_every_network() -> None:

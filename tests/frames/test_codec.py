@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polevpn_trio.batch import SEQUENCES_FOREIGN, SEQUENCES_OFFLOAD, SEQUENCES_ZERO
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames.codec import (
     AUTH,
@@ -23,6 +24,7 @@ from polevpn_trio.frames.codec import (
     FrameRun,
     build_frame,
 )
+from tests.tun.super_packets import Headers, make_packet
 
 
 def ipv4(source: str, destination: str, payload: bytes = b"") -> bytes:
@@ -139,6 +141,52 @@ def test_malformed_packets_are_left_out_and_counted(payload: bytes) -> None:
     reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
     runs = reader.receive_data_untrusted(good + ip_frame(payload) + good)
     assert [(run.version, run.packets) for run in runs] == [(4, 1), (4, 1)]
+    assert reader.malformed == 1
+
+
+def marked(payload: bytes, sequence: int) -> bytes:
+    return build_frame(C2S_IPDATA, payload, sequence)
+
+
+WHOLE = make_packet(Headers(), bytes(300), partial=True)
+
+
+def test_sequences_without_meaning_are_left_alone_and_noted() -> None:
+    reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
+    packet, other = ipv4("10.1.0.1", "10.2.0.1"), ipv4("10.1.0.1", "10.3.0.1")
+    stream = marked(packet, 0) + marked(packet, 7) + marked(other, 0) + marked(WHOLE, 100)
+    runs = reader.receive_data_untrusted(stream)
+    assert [(run.packets, run.sequences) for run in runs] == [
+        (2, SEQUENCES_FOREIGN),
+        (1, SEQUENCES_ZERO),
+        (1, SEQUENCES_FOREIGN),
+    ]
+    assert bytes(runs[0].data) == build_frame(S2C_IPDATA, packet) + build_frame(
+        S2C_IPDATA, packet, 7
+    )
+
+
+def test_super_packets_count_for_all_they_hold_where_they_were_agreed_on() -> None:
+    reader = FrameReader(C2S_IPDATA, C2S_IPDATA, GROUP_ALL)
+    reader.sequences = SEQUENCES_OFFLOAD
+    stream = marked(WHOLE, 0) + marked(WHOLE, 100) + marked(WHOLE, 0)
+    (run,) = reader.receive_data_untrusted(stream)
+    assert (run.packets, run.sequences, bytes(run.data)) == (5, SEQUENCES_OFFLOAD, stream)
+    (run,) = reader.receive_data_untrusted(marked(WHOLE, 0))
+    assert (run.packets, run.sequences) == (1, SEQUENCES_ZERO)
+
+
+@pytest.mark.parametrize("sequence", [1, 300, 0x10064, 0x80000064, 0xFFFFFFFF])
+def test_a_bad_mark_of_a_super_packet_drops_the_packet(sequence: int) -> None:
+    reader = FrameReader(C2S_IPDATA, C2S_IPDATA, GROUP_ALL)
+    reader.sequences = SEQUENCES_OFFLOAD
+    runs = reader.receive_data_untrusted(
+        marked(WHOLE, 100) + marked(WHOLE, sequence) + marked(WHOLE, 0)
+    )
+    assert [(run.packets, run.sequences) for run in runs] == [
+        (3, SEQUENCES_OFFLOAD),
+        (1, SEQUENCES_ZERO),
+    ]
     assert reader.malformed == 1
 
 

@@ -126,8 +126,8 @@ def make_super_packet(headers: Headers, payload: bytes, segment_size: int) -> by
     return vnet + make_packet(headers, payload, partial=True)
 
 
-def frame(packet: bytes, command: int = COMMAND) -> bytes:
-    return struct.pack("!HHI", 8 + len(packet), command, 0) + packet
+def frame(packet: bytes, command: int = COMMAND, sequence: int = 0) -> bytes:
+    return struct.pack("!HHI", 8 + len(packet), command, sequence) + packet
 
 
 def packets_of(frames: bytes, command: int = COMMAND) -> list[bytes]:
@@ -181,6 +181,13 @@ def pieces(headers: Headers, payload: bytes, size: int) -> list[bytes]:
         )
         for number, start in enumerate(starts)
     ]
+
+
+def super_frame(
+    headers: Headers, payload: bytes, segment_size: int, command: int = COMMAND
+) -> bytes:
+    """Build the frame of a super-packet."""
+    return frame(make_packet(headers, payload, partial=True), command, segment_size)
 
 
 LONE = bytes(VNET_HEADER)

@@ -27,7 +27,7 @@ import trio
 import trio.testing
 from pyroute2 import IPRoute
 
-from polevpn_trio.batch import FrameBatch
+from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import Host, Lab, wait_until
 from polevpn_trio.tun.device import READ_BUDGET, WRITE_TURN, TunDevice, TunStatistics
@@ -113,6 +113,8 @@ async def joined(
     hosts: tuple[Host, Host],
     *,
     offload: bool = True,
+    right_offload: bool | None = None,
+    whole: bool = False,
     left_mtu: int = 1500,
     right_mtu: int = 1500,
     change: Change = same,
@@ -121,8 +123,15 @@ async def joined(
     left, right = hosts
     with (
         left.call(TunDevice.open, None, left_mtu, offload=offload) as left_tun,
-        right.call(TunDevice.open, None, right_mtu, offload=offload) as right_tun,
+        right.call(
+            TunDevice.open,
+            None,
+            right_mtu,
+            offload=offload if right_offload is None else right_offload,
+        ) as right_tun,
     ):
+        left_tun.keep_super_packets(whole)
+        right_tun.keep_super_packets(whole)
         left.call(bring_up, left_tun.name, LEFT)
         right.call(bring_up, right_tun.name, RIGHT)
 
@@ -212,6 +221,65 @@ def test_tcp_both_ways_at_once(hosts: tuple[Host, Host], family: int, offload: b
                 assert statistics.bytes_read > MEGABYTE
                 assert statistics.packets_written > 500
                 assert statistics.bytes_written > MEGABYTE
+
+    trio.run(main)
+
+
+@FAMILIES
+@pytest.mark.parametrize("right_offload", [True, False], ids=["offload", "plain"])
+def test_super_packets_pass_whole_and_are_cut_for_a_tun_without_offload(
+    hosts: tuple[Host, Host], family: int, right_offload: bool
+) -> None:
+    whole = 0
+
+    def look(batch: FrameBatch) -> bytes | bytearray | memoryview:
+        nonlocal whole
+        whole += batch.sequences == SEQUENCES_OFFLOAD
+        return batch.data
+
+    async def main() -> None:
+        async with joined(hosts, whole=True, right_offload=right_offload, change=look) as pair:
+            left, right = await connect(pair, family)
+            async with left, right:
+                await exchange(left, right, 4 * MEGABYTE)
+            # What the kernel has taken may still be under way in it, but nothing else may.
+            there, here = pair.statistics()
+            assert whole > 20
+            assert there.super_packets_read > 20
+            assert (here.super_packets_written > 20) is right_offload
+            assert there.packets_read > there.super_packets_read * 2
+            for statistics in (there, here):
+                assert dropped(statistics) == 0
+
+    trio.run(main)
+
+
+@FAMILIES
+@pytest.mark.parametrize("right_offload", [True, False], ids=["offload", "plain"])
+def test_udp_super_packets_pass_whole_or_are_cut(
+    hosts: tuple[Host, Host], family: int, right_offload: bool
+) -> None:
+    async def main() -> None:
+        async with joined(hosts, whole=True, right_offload=right_offload) as pair:
+            if not pair.left_tun.udp_offload:
+                pytest.skip("this kernel makes no super-packets of UDP")
+            sender = make_socket(pair.left, family, socket.SOCK_DGRAM)
+            receiver = make_socket(pair.right, family, socket.SOCK_DGRAM)
+            with sender, receiver:
+                await receiver.bind((RIGHT[family], 5002))
+                await sender.connect((RIGHT[family], 5002))
+                sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1200)
+                data = random.Random(5).randbytes(1200 * 40 + 321)
+                await sender.send(data)
+                got = [await receiver.recv(65536) for _ in range(41)]
+                assert [len(datagram) for datagram in got] == [1200] * 40 + [321]
+                assert b"".join(got) == data
+            left, right = pair.statistics()
+            assert left.super_packets_read == 1
+            assert right.super_packets_written == (1 if right_offload else 0)
+            assert right.packets_written >= 41
+            for statistics in pair.statistics():
+                assert dropped(statistics) == 0
 
     trio.run(main)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polevpn_trio.frames.segmentation import Segmenter
 from polevpn_trio.tun.offload import VNET_HEADER, Coalescer, Splitter
 from tests.tun.super_packets import (
     ACK,
@@ -27,15 +28,18 @@ from tests.tun.super_packets import (
     TCPV6,
     UDP,
     UDP_L4,
+    URG,
     Headers,
     bend,
     coalesce,
+    frame,
     headers_strategy,
     make_packet,
     make_super_packet,
     packets_of,
     pieces,
     split,
+    super_frame,
 )
 
 # --- Splitting
@@ -218,6 +222,86 @@ def test_junk_in_any_header_never_harms(vnet: bytes, junk: bytes, version: int) 
     count = splitter.split(len(raw), COMMAND)
     assert len(packets_of(splitter.take())) == count
     assert (count == 0) == (splitter.malformed + splitter.bad_offload == 1)
+
+
+# --- Keeping super-packets whole
+
+
+def keep(raw: bytes, splitter: Splitter | None = None) -> bytes:
+    splitter = splitter or Splitter(MTU)
+    splitter.keep_whole = True
+    splitter.packet[: len(raw)] = raw
+    splitter.split(len(raw), COMMAND)
+    return splitter.take()
+
+
+@given(headers_strategy, st.integers(1, 20_000), st.integers(200, 9000))
+def test_a_super_packet_kept_whole_is_cut_later_as_it_would_have_been(
+    headers: Headers, length: int, segment_size: int
+) -> None:
+    payload = random.Random(length).randbytes(segment_size + length)
+    raw = make_super_packet(headers, payload, segment_size)
+    whole = keep(raw)
+    assert whole == super_frame(headers, payload, segment_size)
+    assert packets_of(Segmenter().segment_batch_untrusted(whole)) == split(raw)
+
+
+def test_packets_are_counted_that_a_super_packet_stands_for() -> None:
+    splitter = Splitter(MTU)
+    splitter.keep_whole = True
+    raw = make_super_packet(Headers(), bytes(1000), 300)
+    for expected in (1, 2):
+        splitter.packet[: len(raw)] = raw
+        assert splitter.split(len(raw), COMMAND) == 1
+        assert (splitter.frames, splitter.packets) == (expected, 4 * expected)
+        assert splitter.kept_whole == splitter.super_packets == expected
+    splitter.take()
+    assert (splitter.frames, splitter.packets, splitter.kept_whole) == (0, 0, 0)
+
+
+def test_what_the_other_end_could_not_take_whole_is_cut() -> None:
+    """One segment, too many, too large for a frame, what is never joined, extension headers."""
+    large = Headers(protocol=UDP)
+    for headers, size, segment_size in (
+        (Headers(), 100, 100),
+        (Headers(), 12_900, 100),
+        (large, 65535 - 28, 9000),
+        (Headers(flags=ACK | URG), 250, 100),
+    ):
+        raw = make_super_packet(headers, bytes(size), segment_size)
+        assert packets_of(keep(raw)) == pieces(headers, bytes(size), segment_size)
+    fits = super_frame(large, bytes(65535 - 36), 9000)
+    assert keep(make_super_packet(large, bytes(65535 - 36), 9000)) == fits
+    plain = make_packet(Headers(version=6), bytes(250), partial=True)
+    ip = plain[:4] + struct.pack("!HBB", len(plain) - 32, 0, 64) + plain[8:40]
+    vnet = struct.pack("<BBHHHH", NEEDS_CSUM, TCPV6, 80, 100, 48, 16)
+    extended = vnet + ip + bytes([TCP, 0, 60, 0, 1, 2, 3, 4]) + plain[40:]
+    assert packets_of(keep(extended)) == split(extended)
+
+
+def test_single_packets_and_bad_ones_fare_as_ever() -> None:
+    vnet = struct.pack("<BBHHHH", NEEDS_CSUM, 0, 0, 0, 20, 16)
+    assert keep(vnet + make_packet(Headers(), b"x", partial=True)) == frame(
+        make_packet(Headers(), b"x")
+    )
+    splitter = Splitter(MTU)
+    assert keep(bend(make_super_packet(Headers(), bytes(300), 100), 1, TCPV6), splitter) == b""
+    assert splitter.bad_offload == 1
+
+
+@given(st.binary(min_size=10, max_size=10), st.binary(max_size=200), st.sampled_from([4, 6, 0]))
+@settings(max_examples=500)
+def test_junk_kept_whole_is_sound(vnet: bytes, junk: bytes, version: int) -> None:
+    packet = junk
+    if version == 4 and len(junk) >= 20:
+        packet = (
+            b"\x45" + junk[1:2] + struct.pack("!H", len(junk)) + b"\0\0\0\0\x40\x06" + junk[10:]
+        )
+    elif version == 6 and len(junk) >= 40:
+        packet = b"\x60" + junk[1:4] + struct.pack("!H", len(junk) - 40) + b"\x06" + junk[7:]
+    segmenter = Segmenter()
+    segmenter.segment_batch_untrusted(keep(vnet + packet))
+    assert segmenter.malformed == 0
 
 
 # --- The MSS clamp, both ways

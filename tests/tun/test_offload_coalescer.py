@@ -16,6 +16,7 @@ from tests.tun.super_packets import (
     ACK,
     CWR,
     ECE,
+    ECN,
     FIN,
     LONE,
     MTU,
@@ -23,8 +24,11 @@ from tests.tun.super_packets import (
     RST,
     SYN,
     TCP,
+    TCPV4,
+    TCPV6,
     TIMESTAMPS,
     UDP,
+    UDP_L4,
     URG,
     Headers,
     bend,
@@ -36,6 +40,7 @@ from tests.tun.super_packets import (
     pieces,
     slow_sum,
     split,
+    super_frame,
 )
 
 # --- Coalescing
@@ -368,3 +373,113 @@ def test_any_traffic_comes_through_whole_and_in_order(seed: int) -> None:
         assert [p for p in cut if flow_of(p) == flow_key] == [
             p for p in packets if flow_of(p) == flow_key
         ]
+
+
+# --- Super-packets that come whole
+
+
+def units_of(frames: bytes, coalescer: Coalescer | None = None) -> list[bytes]:
+    coalescer = coalescer or Coalescer(MTU, merge_tcp=True, merge_udp=True)
+    count = coalescer.coalesce_batch_untrusted(frames)
+    return [bytes(coalescer.unit[: coalescer.assemble(index)]) for index in range(count)]
+
+
+@given(headers_strategy, st.integers(1, 20_000), st.integers(200, 9000))
+def test_a_whole_super_packet_reaches_the_kernel_as_the_other_kernel_made_it(
+    headers: Headers, length: int, segment_size: int
+) -> None:
+    payload = random.Random(length).randbytes(segment_size + length)
+    data = super_frame(headers, payload, segment_size)
+    coalescer = Coalescer(MTU, merge_tcp=True, merge_udp=True)
+    assert units_of(data, coalescer) == [make_super_packet(headers, payload, segment_size)]
+    segments = -(-len(payload) // segment_size)
+    assert coalescer.packets == coalescer.packets_in(0) == segments
+    assert coalescer.super_packets == 1
+
+
+@given(headers_strategy, st.integers(0, 65535))
+def test_the_checksum_on_the_wire_does_not_reach_the_kernel(headers: Headers, junk: int) -> None:
+    at = 8 + headers.ip_length + (6 if headers.protocol == UDP else 16)
+    data = bend(super_frame(headers, bytes(250), 100), at, junk >> 8, junk & 0xFF)
+    assert units_of(data) == [make_super_packet(headers, bytes(250), 100)]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_kernel_is_told_of_cwr(version: int) -> None:
+    headers = Headers(version=version, flags=ACK | CWR)
+    (unit,) = units_of(super_frame(headers, bytes(250), 100))
+    kind = TCPV4 if version == 4 else TCPV6
+    assert unit == bend(make_super_packet(headers, bytes(250), 100), 1, kind | ECN)
+
+
+def test_ip_options_are_allowed_for() -> None:
+    plain = make_packet(Headers(), bytes(250), partial=True)
+    packet = b"\x46" + plain[1:2] + struct.pack("!H", len(plain) + 4) + plain[4:20]
+    packet += bytes([1, 1, 1, 0]) + plain[20:]
+    (unit,) = units_of(frame(packet, sequence=100))
+    assert struct.unpack_from("<BBHHHH", unit) == (1, TCPV4, 24 + 32, 100, 24, 16)
+    assert unit[10:] == packet
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("version", [4, 6])
+def test_no_packet_of_a_flow_passes_a_whole_super_packet(version: int, protocol: int) -> None:
+    headers = Headers(version=version, protocol=protocol)
+    singles = pieces(headers, bytes(400), 100)
+    later = attrs.evolve(headers, sequence=1200, identification=3)
+    whole = super_frame(later, bytes(300), 100)
+    end = attrs.evolve(headers, sequence=1500, identification=6)
+    last = pieces(end, bytes(200), 100)
+    data = b"".join(map(frame, singles[:2])) + whole + b"".join(map(frame, last))
+    assert units_of(data) == [
+        make_super_packet(headers, bytes(200), 100),
+        make_super_packet(later, bytes(300), 100),
+        make_super_packet(end, bytes(200), 100),
+    ]
+
+
+@pytest.mark.parametrize(("tcp", "udp"), [(True, False), (False, True), (False, False)])
+def test_a_tun_without_offload_gets_the_packets(tcp: bool, udp: bool) -> None:
+    of_tcp, of_udp = Headers(), Headers(version=6, protocol=UDP)
+    data = super_frame(of_tcp, bytes(300), 100) + super_frame(of_udp, bytes(300), 100)
+    data += frame(b"malformed", sequence=7)
+    coalescer = Coalescer(MTU, merge_tcp=tcp, merge_udp=udp)
+    expected = []
+    for headers, whole in ((of_tcp, tcp), (of_udp, udp)):
+        if whole:
+            expected.append(make_super_packet(headers, bytes(300), 100))
+        else:
+            expected += [LONE + packet for packet in pieces(headers, bytes(300), 100)]
+    assert units_of(data, coalescer) == expected
+    assert (coalescer.packets, coalescer.malformed) == (6, 1)
+
+
+def test_unsound_super_packets_are_dropped_and_counted() -> None:
+    good = make_packet(Headers(), bytes(250))
+    coalescer = Coalescer(MTU, merge_tcp=True, merge_udp=True)
+    for packet, sequence in ((good, 250), (good, 1), (good, 0x10064), (good[:-1], 100), (b"", 1)):
+        assert units_of(frame(packet, sequence=sequence), coalescer) == []
+    assert coalescer.malformed == 5
+
+
+@given(headers_strategy, st.data(), st.booleans(), st.booleans())
+@settings(max_examples=300)
+def test_hostile_super_packets_are_sound_or_dropped(
+    headers: Headers, data: st.DataObject, tcp: bool, udp: bool
+) -> None:
+    raw = super_frame(
+        headers, bytes(data.draw(st.integers(0, 300))), data.draw(st.integers(1, 400))
+    )
+    for _ in range(data.draw(st.integers(0, 3))):
+        raw = bend(raw, data.draw(st.integers(2, len(raw) - 1)), data.draw(st.integers(0, 255)))
+    coalescer = Coalescer(MTU, merge_tcp=tcp, merge_udp=udp)
+    units = units_of(raw, coalescer)
+    assert bool(units) is (coalescer.malformed == 0)
+    for unit in units:
+        flags, kind, header, size, start, offset = struct.unpack_from("<BBHHHH", unit)
+        if kind == 0:
+            continue
+        assert flags == 1
+        assert tcp if kind & 7 in (TCPV4, TCPV6) and kind != UDP_L4 else udp
+        assert (unit[10] >> 4, offset) in {(4, 16), (6, 16), (4, 6), (6, 6)}
+        assert start < header < header + size < len(unit) - 10
