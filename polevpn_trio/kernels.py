@@ -27,6 +27,7 @@ KERNELS = (
     "polevpn_trio.kcp.segment",
     "polevpn_trio.kcp.send_window",
     "polevpn_trio.transport.records",
+    "polevpn_trio.transport.websocket_frames",
     "polevpn_trio.tun.offload",
 )
 

@@ -30,8 +30,8 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 SANS_IO_PARTS = {"frames", "kcp", "forwarding"}
 IO_MODULES = {"asyncio", "OpenSSL", "pyroute2", "pytun", "select", "socket", "ssl", "time", "trio"}
 
-# Types without a kernel: C functions of a library, which kernels call.
-C_LIBRARIES = {"polevpn_trio.transport.libcrypto"}
+# Types without a kernel: C functions, which kernels call.
+C_LIBRARIES = {"polevpn_trio.transport.libcrypto", "polevpn_trio.transport.masking"}
 
 LONGEST_FILE = 700
 DRAWERS = {"common", "helper", "helpers", "misc", "util", "utils"}
