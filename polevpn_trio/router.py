@@ -475,11 +475,9 @@ async def _serve_tcp(
         with contained(name) as outcome:
             stream = await _secure(plain, context, login_by)
             try:
-                async with trio.open_nursery() as nursery:
-                    link = await _recognise(stream, format_address(address), nursery, login_by)
-                    served = True
-                    await GatewayConnection(router, link, place, login_by).serve()
-                    nursery.cancel_scope.cancel()
+                link = await _recognise(stream, format_address(address), login_by)
+                served = True
+                await GatewayConnection(router, link, place, login_by).serve()
             finally:
                 stream.close()
         if not served:
@@ -504,9 +502,7 @@ async def _secure(plain: socket.socket, context: ssl.SSLContext, login_by: float
     raise LinkLost("TLS handshake not finished in time")
 
 
-async def _recognise(
-    stream: tls.TlsStream, peer: str, nursery: trio.Nursery, login_by: float
-) -> Link:
+async def _recognise(stream: tls.TlsStream, peer: str, login_by: float) -> Link:
     """Tell by the first bytes whether a client speaks frames or WebSocket."""
     with trio.move_on_at(login_by):
         start = b""
@@ -520,6 +516,6 @@ async def _recognise(
             start += received
         stream.push_back(start)
         if start.startswith(WEBSOCKET_START):
-            return await accept_websocket(stream, peer, nursery)
+            return await accept_websocket(stream, peer)
         return tls.TlsLink(stream, peer)
     raise LinkLost("it said nothing in time")

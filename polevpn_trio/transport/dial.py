@@ -167,19 +167,19 @@ class Dialer:
             return await self._connect_kcp(address, nursery)
         try:
             with trio.fail_after(self.timeout):
-                return await self._connect_stream(server, family, address, nursery)
+                return await self._connect_stream(server, family, address)
         except trio.TooSlowError as error:
             raise LinkLost(f"no answer in {self.timeout:g} s") from error
 
     async def _connect_stream(
-        self, server: ServerUrl, family: int, address: tuple[str, int], nursery: trio.Nursery
+        self, server: ServerUrl, family: int, address: tuple[str, int]
     ) -> Link:
         stream = await self._connect_tls(server, family, address)
         try:
             peer = format_address(address)
             if server.scheme == "tls":
                 return tls.TlsLink(stream, peer)
-            return await open_websocket(stream, peer, server.host, server.path, nursery)
+            return await open_websocket(stream, peer, server.host, server.path)
         except BaseException:
             stream.close()
             raise

@@ -137,12 +137,17 @@ class TlsStream(trio.abc.Stream):
 
     def receive_nowait(self) -> bytes | None:
         """Return what `receive_some` would; None if that takes waiting."""
+        data = self.receive_view_nowait()
+        return None if data is None else bytes(data)
+
+    def receive_view_nowait(self) -> memoryview | None:
+        """Receive as `receive_nowait` does, without a copy: valid until the next receive."""
         if self._pushed_back:
             data, self._pushed_back = self._pushed_back, b""
-            return data
+            return memoryview(data)
         return self._receive(RECEIVE_SIZE)
 
-    def _receive(self, limit: int) -> bytes | None:
+    def _receive(self, limit: int) -> memoryview | None:
         """Take up to ``limit`` bytes that are there; None if there are none yet."""
         filled = 0
         while True:
@@ -161,7 +166,7 @@ class TlsStream(trio.abc.Stream):
             filled += received
             if received == 0 or limit - filled < RECORD_SIZE:
                 break
-        return bytes(self._view[:filled])
+        return self._view[:filled]
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for data; ``b""`` when the peer has ended the stream.
@@ -169,10 +174,14 @@ class TlsStream(trio.abc.Stream):
         Takes what is there, up to ``max_bytes`` (128 KiB unless told).
         Raises trio.BrokenResourceError when the connection failed.
         """
+        return bytes(await self.receive_view(max_bytes))
+
+    async def receive_view(self, max_bytes: int | None = None) -> memoryview:
+        """Receive as `receive_some` does, without a copy: valid until the next receive."""
         if self._pushed_back:
             await trio.lowlevel.checkpoint()
             pushed_back, self._pushed_back = self._pushed_back, b""
-            return pushed_back
+            return memoryview(pushed_back)
         await trio.lowlevel.checkpoint_if_cancelled()
         while (data := self._receive(min(max_bytes or RECEIVE_SIZE, RECEIVE_SIZE))) is None:
             # OpenSSL wants to write only in the midst of a renegotiation, which there is none of.

@@ -7,115 +7,51 @@ stream, so message borders mean nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from random import SystemRandom
+from typing import NoReturn
 
 import trio
-import trio_websocket
 
 from polevpn_trio.errors import BadPacket, LinkLost
-from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
 from polevpn_trio.transport.tls import TlsStream
+from polevpn_trio.transport.websocket_frames import (
+    GOING_AWAY,
+    NO_CODE,
+    NORMAL,
+    PONG,
+    WebSocketFrameBuilder,
+    WebSocketFrameReader,
+)
+from polevpn_trio.transport.websocket_handshake import accept_handshake, request_handshake
 
 log = logging.getLogger(__name__)
-
-MAX_MESSAGE_SIZE = 1024 * 1024
-"""Largest message accepted: ours are about 64 KiB, others may join more frames into one."""
 
 CLOSE_SECONDS = 1.0
 """How long the closing handshake may hold up the end of a connection."""
 
-
 GOODBYE_SECONDS = 0.1
-"""The same when nobody listens for the peer's answer any more: only our word has to leave."""
+"""The same when everything is ending: only our word has to leave."""
 
 
-class _Reader:
-    """The task that reads a WebSocket, in place of the nursery that trio-websocket asks for.
-
-    Whatever a peer makes that task raise (a server that knows no WebSocket, for one) must end
-    this connection and nothing else.
-    """
-
-    def __init__(self, nursery: trio.Nursery, stream: TlsStream, peer: str) -> None:
-        self._nursery = nursery
-        self._stream = stream
-        self._peer = peer
-        self.ended = False
-        self.failure: Exception | None = None
-        self.when_ended: Callable[[], object] = lambda: None
-
-    def start_soon(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Run the task in the connection's nursery."""
-        self._nursery.start_soon(self._run, task, name="WebSocket reader")
-
-    async def _run(self, task: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await task()
-        except Exception as error:
-            log.debug("wss %s: the reader failed: %r", self._peer, error)
-            self.failure = error
-            self._stream.close()
-        finally:
-            self.ended = True
-            self.when_ended()
-
-    async def shake_hands(
-        self, step: Awaitable[trio_websocket.WebSocketConnection]
-    ) -> trio_websocket.WebSocketConnection:
-        """Wait for a step of the opening handshake, no longer than the reader lives."""
-        with trio.CancelScope() as scope:
-            self.when_ended = scope.cancel
-            try:
-                return await step
-            except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed) as error:
-                raise LinkLost(f"WebSocket handshake failed: {error}") from error
-        raise LinkLost(f"WebSocket handshake failed: {self._reason()}")
-
-    def _reason(self) -> str:
-        if isinstance(self.failure, trio_websocket.ConnectionRejected):
-            return f"the server answered with HTTP status {self.failure.status_code}"
-        return "the peer does not speak WebSocket, or closed the connection"
-
-
-async def accept_websocket(stream: TlsStream, peer: str, nursery: trio.Nursery) -> WebSocketLink:
+async def accept_websocket(stream: TlsStream, peer: str) -> WebSocketLink:
     """Answer the opening handshake of a client whose request starts on ``stream``.
 
-    The connection's reader runs in ``nursery``. Raises LinkLost when there is no proper
-    WebSocket request. The caller sets the deadline.
+    Raises LinkLost when there is no proper WebSocket request. The caller sets the deadline.
     """
-    reader = _Reader(nursery, stream, peer)
-
-    async def accept() -> trio_websocket.WebSocketConnection:
-        request = await trio_websocket.wrap_server_stream(
-            reader,  # type: ignore[arg-type]  # of a nursery it only needs start_soon
-            stream,
-            max_message_size=MAX_MESSAGE_SIZE,
-            receive_buffer_size=None,
-        )
-        return await request.accept()
-
-    return WebSocketLink(await reader.shake_hands(accept()), reader, stream, peer)
+    await accept_handshake(stream)
+    return WebSocketLink(stream, peer, is_client=False)
 
 
-async def open_websocket(
-    stream: TlsStream, peer: str, host: str, path: str, nursery: trio.Nursery
-) -> WebSocketLink:
+async def open_websocket(stream: TlsStream, peer: str, host: str, path: str) -> WebSocketLink:
     """Ask the router on ``stream`` for a WebSocket at ``path``.
 
-    The connection's reader runs in ``nursery``. Raises LinkLost when the router will not.
+    Raises LinkLost when the router will not. The caller sets the deadline.
     """
-    reader = _Reader(nursery, stream, peer)
-    connection = await reader.shake_hands(
-        trio_websocket.wrap_client_stream(
-            reader,  # type: ignore[arg-type]  # of a nursery it only needs start_soon
-            stream,  # type: ignore[arg-type]  # annotated too narrowly: any trio.abc.Stream does
-            host,
-            path,
-            max_message_size=MAX_MESSAGE_SIZE,
-            receive_buffer_size=None,
-        )
-    )
-    return WebSocketLink(connection, reader, stream, peer)
+    await request_handshake(stream, host, path)
+    return WebSocketLink(stream, peer, is_client=True)
 
 
 class WebSocketLink(Link):
@@ -123,94 +59,196 @@ class WebSocketLink(Link):
 
     scheme = "wss"
 
-    def __init__(
-        self,
-        connection: trio_websocket.WebSocketConnection,
-        reader: _Reader,
-        stream: TlsStream,
-        peer: str,
-    ) -> None:
+    def __init__(self, stream: TlsStream, peer: str, *, is_client: bool) -> None:
+        """Take over a stream whose opening handshake is done."""
         super().__init__()
         self.peer = peer
-        self._connection = connection
-        self._reader = reader
         self._stream = stream
-        self._send_lock = trio.StrictFIFOLock()
+        self._builder = WebSocketFrameBuilder(is_client, SystemRandom())
+        self._reader = WebSocketFrameReader(not is_client)
+        self._given: list[Buffer] = []
+        # For `run`: a ping, or a rest that the socket would not take at once.
+        self._due = trio.Event()
+        self._receiving: trio.CancelScope | None = None
+        self._receiver_left = trio.Event()
+        self._failure: str | None = None
         self._bytes_sent = 0
         self._bytes_received = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Wait for the end, and then give the closing handshake a moment."""
+        """Send what has to wait until the end, and then give the closing handshake a moment."""
         task_status.started()
+        deadline: float | None = None
         try:
-            await self.wait_closed()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_what_is_due)
+                await self.wait_closed()
+                deadline = trio.current_time() + CLOSE_SECONDS
+                nursery.cancel_scope.deadline = deadline
         finally:
-            await self._say_goodbye()
+            self.close()
+            with trio.CancelScope(shield=True) as scope:
+                scope.deadline = deadline or trio.current_time() + GOODBYE_SECONDS
+                await self._say_goodbye()
             self._stream.close()
 
-    async def _say_goodbye(self) -> None:
-        """Do the closing handshake, bounded in time; what goes wrong with it does not matter."""
-        with trio.CancelScope(shield=True) as scope:
-
-            def nobody_listens() -> None:
-                scope.deadline = min(scope.deadline, trio.current_time() + GOODBYE_SECONDS)
-
-            scope.deadline = trio.current_time() + CLOSE_SECONDS
-            self._reader.when_ended = nobody_listens
-            if self._reader.ended:
-                nobody_listens()
+    async def _send_what_is_due(self) -> None:
+        """Finish what `flush` began, and answer pings: who receives must not wait for that."""
+        while not self._closed.is_set():
+            await self._due.wait()
+            self._due = trio.Event()
+            ping, self._reader.ping = self._reader.ping, None
+            pong = b"" if ping is None else self._builder.build_control(PONG, ping)
             try:
-                await self._connection.aclose()
-            except Exception as error:
-                log.debug("wss %s: closing failed: %r", self.peer, error)
+                await self._stream.send_all(pong)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._fail(f"cannot send: {error}")
+
+    async def _say_goodbye(self) -> None:
+        """Do the closing handshake; what goes wrong with it does not matter any more."""
+        try:
+            await self._stream.send_all(self._builder.build_close(self._reader.close_code))
+            if self._receiving is not None:
+                self._receiver_left = trio.Event()
+                await self._receiver_left.wait()
+            while not self._reader.ended:
+                data = await self._stream.receive_view()
+                if not data:
+                    break
+                self._reader.receive_data_untrusted(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, BadPacket) as error:
+            log.debug("wss %s: closing failed: %r", self.peer, error)
 
     @property
     def ready(self) -> bool:
-        """Say no: a message takes waiting."""
-        return False
+        """Whether the stream takes more at once."""
+        return self._stream.ready and not self._closed.is_set()
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        """Refuse: this link is never ready."""
-        raise LinkLost("a WebSocket takes nothing without waiting")
+        """Keep frames for the next flush, where they share a message."""
+        self._given += buffers
 
     def flush(self) -> None:
-        """Do nothing: nothing was taken."""
+        """Send what was given; what goes wrong with that ends this link alone."""
+        if not self._given or self._closed.is_set():
+            return
+        given, self._given = self._given, []
+        message = self._build_message(given)
+        try:
+            if not self._stream.send_nowait(message):
+                self._due.set()
+        except trio.BrokenResourceError as error:
+            self._fail(f"cannot send: {error}")
 
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames as one message."""
-        message = b"".join(buffers)
         self._check_open()
         try:
-            # A message torn by cancellation would spoil the stream for whoever sends next.
-            async with self._send_lock:
-                await self._connection.send_message(message)
-        except (trio_websocket.ConnectionClosed, trio.BrokenResourceError) as error:
-            raise LinkLost("cannot send: the WebSocket is closed") from error
-        self._bytes_sent += len(message)
+            await self._stream.send_all(self._build_message(buffers))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise LinkLost(f"cannot send: {error}") from error
+
+    def _build_message(self, buffers: Sequence[Buffer]) -> memoryview:
+        self._bytes_sent += sum(map(len, buffers))
+        return self._builder.build_message(buffers)
 
     async def receive(self) -> Buffer:
-        """Wait for the next message."""
+        """Wait for the next piece of the peer's stream."""
+        with self._reading():
+            while True:
+                self._check_ended()
+                payload = self._take_untrusted(await self._stream.receive_view())
+                self._check_open()
+                if payload:
+                    return payload
+        raise self._lost()
+
+    async def receive_each(self, consume: Consume) -> NoReturn:
+        """Call ``consume`` with each piece of the stream, straight from the socket."""
+        rest: Awaitable[None] | None = None
+
+        def take() -> bool:
+            nonlocal rest
+            data = self._stream.receive_view_nowait()
+            if data is not None:
+                payload = self._take_untrusted(data)
+                if payload:
+                    rest = consume(payload)
+            return rest is None and not self._reader.ended
+
         while True:
-            try:
-                message = await self._connection.get_message()
-            except trio_websocket.ConnectionClosed as error:
-                raise LinkLost("the peer closed the link") from error
-            self._check_open()
-            if isinstance(message, str):
-                raise BadPacket("text message on a WebSocket, expected a binary one")
-            if message:
-                self._bytes_received += len(message)
-                self.heard = trio.current_time()
-                return message
+            with self._reading():
+                self._check_ended()
+                if take():
+                    await self._stream.while_readable(take)
+            if rest is not None:
+                await rest
+                rest = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Receive until the link is closed, and end it for what ends the stream."""
+        self._check_open()
+        try:
+            with trio.CancelScope() as self._receiving:
+                yield
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._fail(f"cannot receive: {error}")
+            raise self._lost() from error
+        except (BadPacket, LinkLost) as error:
+            self._fail(str(error))
+            raise
+        finally:
+            self._receiving = None
+            self._receiver_left.set()
+
+    def _take_untrusted(self, data: memoryview) -> memoryview:
+        """Return the payload in what was received, even if we have closed meanwhile.
+
+        The closing handshake reads on where this ends.
+        """
+        if not data:
+            raise LinkLost("the peer closed the link")
+        self.heard = trio.current_time()
+        payload = self._reader.receive_data_untrusted(data)
+        self._bytes_received += len(payload)
+        if self._reader.ping is not None:
+            self._due.set()
+        return payload
+
+    def _check_ended(self) -> None:
+        """Raise BadPacket or LinkLost if the peer's stream has ended; `run` answers that."""
+        if self._reader.ended:
+            # Raises if it was not a Close frame that ended it.
+            self._reader.receive_data_untrusted(b"")
+            code = self._reader.peer_code
+            usual = code in (NORMAL, GOING_AWAY, NO_CODE)
+            detail = "" if usual else f" (WebSocket code {code})"
+            raise LinkLost(f"the peer closed the link{detail}")
+
+    def _fail(self, reason: str) -> None:
+        if not self._closed.is_set():
+            self._failure = reason
+        self.close()
 
     def _check_open(self) -> None:
         """After a `close` the WebSocket lives on a little, but not for our users."""
         if self._closed.is_set():
-            raise LinkLost("the link was closed")
+            raise self._lost()
+
+    def _lost(self) -> LinkLost:
+        return LinkLost(self._failure or "the link was closed")
 
     async def drain(self) -> None:
         """Return at once: what was sent is the kernel's to deliver, even after a close."""
         await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """End the link for its users, and have `run` do the closing handshake."""
+        super().close()
+        self._due.set()
+        if self._receiving is not None:
+            self._receiving.cancel()
 
     def statistics(self) -> LinkStatistics:
         """Return the counters."""

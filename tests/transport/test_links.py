@@ -8,18 +8,20 @@ import random
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from polevpn_trio.control.config import KcpOptions, ServerUrl
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport import dtls, tls
-from polevpn_trio.transport.base import Link
+from polevpn_trio.transport.base import Buffer, Link
 from polevpn_trio.transport.dial import Backoff, Dialer
+from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.kcp import KcpLink
 from polevpn_trio.transport.udp import UdpSocket
 from polevpn_trio.transport.websocket import accept_websocket
@@ -75,11 +77,10 @@ async def listening(scheme: str, certificate: Any) -> AsyncIterator[tuple[int, A
         async def handle_stream(accepted: trio.SocketStream) -> None:
             plain = socket.socket(fileno=accepted.socket.detach())
             stream = await tls.TlsStream.handshake(plain, tls_context)
-            async with trio.open_nursery() as inner:
-                if scheme == "tls":
-                    await serve(tls.TlsLink(stream, "client"))
-                else:
-                    await serve(await accept_websocket(stream, "client", inner))
+            if scheme == "tls":
+                await serve(tls.TlsLink(stream, "client"))
+            else:
+                await serve(await accept_websocket(stream, "client"))
 
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(
@@ -191,7 +192,104 @@ def test_what_was_drained_arrives_although_the_link_closes_at_once(
     over_link(scheme, certificates.rsa, body)
 
 
-@pytest.mark.parametrize("scheme", ["kcp", "tls"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_is_given_without_waiting_arrives_even_if_the_link_takes_no_more_at_once(
+    scheme: str, certificates: Any
+) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        ours.send_nowait([b"one ", b"two "])
+        ours.send_nowait([b"three"])
+        ours.flush()
+        assert await collect(theirs, 13) == b"one two three"
+        chooser = random.Random(scheme)
+        sent = bytearray()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, ours)
+            for _ in range(3):
+                while ours.ready:
+                    piece = chooser.randbytes(50_000)
+                    ours.send_nowait([piece])
+                    ours.flush()
+                    sent += piece
+                nursery.start_soon(ours.send_batch, [b"and then"])
+                sent += b"and then"
+                assert await collect(theirs, len(sent)) == sent
+                sent.clear()
+            nursery.cancel_scope.cancel()
+
+    over_link(scheme, certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("mode", [reading_eagerly, contextlib.nullcontext])
+def test_each_piece_is_handed_on_and_awaited_until_the_link_is_lost(
+    scheme: str, mode: Callable[[], AbstractContextManager[None]], certificates: Any
+) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        got = bytearray()
+        waiting = False
+
+        async def wait() -> None:
+            nonlocal waiting
+            waiting = True
+            await trio.lowlevel.checkpoint()
+            waiting = False
+
+        def consume(data: Buffer) -> Awaitable[None] | None:
+            assert not waiting
+            got.extend(data)
+            if len(got) >= 300_000:
+                finished.set()
+            return wait() if len(got) % 2 else None
+
+        async def receive() -> None:
+            with pytest.raises(LinkLost):
+                await theirs.receive_each(consume)
+
+        finished = trio.Event()
+        sent = random.Random(scheme).randbytes(300_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, ours)
+            nursery.start_soon(receive)
+            for start in range(0, len(sent), 999):
+                await ours.send_batch([sent[start : start + 999]])
+            await finished.wait()
+            assert got == sent
+            ours.close()
+
+    async def in_mode(ours: Link, theirs: Link) -> None:
+        with mode():
+            await body(ours, theirs)
+
+    over_link(scheme, certificates.ecdsa, in_mode)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("mode", [reading_eagerly, contextlib.nullcontext])
+def test_close_ends_our_own_receiver(
+    scheme: str, mode: Callable[[], AbstractContextManager[None]], certificates: Any
+) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        async def receive_each() -> None:
+            with pytest.raises(LinkLost):
+                await ours.receive_each(lambda _: None)
+
+        async def receive() -> None:
+            with pytest.raises(LinkLost):
+                await theirs.receive()
+
+        with mode():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive_each)
+                nursery.start_soon(receive)
+                await trio.testing.wait_all_tasks_blocked()
+                ours.close()
+                theirs.close()
+
+    over_link(scheme, certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_receiver_that_stalls_makes_the_sender_wait(scheme: str, certificates: Any) -> None:
     async def body(ours: Link, theirs: Link) -> None:
         sent = 0
@@ -212,7 +310,8 @@ def test_a_receiver_that_stalls_makes_the_sender_wait(scheme: str, certificates:
 
 def test_text_message_is_refused(certificates: Any) -> None:
     async def body(ours: Link, theirs: Link) -> None:
-        await ours._connection.send_message("text")  # type: ignore[attr-defined]  # wss only
+        text = b"\x81\x84\0\0\0\0text"
+        await ours._stream.send_all(text)  # type: ignore[attr-defined]  # wss only
         with pytest.raises(BadPacket, match="text message"):
             await theirs.receive()
 
