@@ -195,7 +195,6 @@ class TlsStream(trio.abc.Stream):
         Cancelled half-way, the stream is broken: the peer would read a torn frame.
         """
         async with self._send_lock:
-            await trio.lowlevel.checkpoint()
             if self._broken:
                 raise trio.BrokenResourceError("an earlier send was interrupted")
             self._broken = True
