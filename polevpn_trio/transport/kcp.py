@@ -185,7 +185,13 @@ class KcpLink(Link):
 
     def _check_open(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            # What is raised knows the frames of those it went through, and they know us: kept
+            # here, it would leave all of us to the garbage collector.
+            failure, self._failure = self._failure, LinkLost(str(self._failure))
+            try:
+                raise failure
+            finally:
+                del failure
         if self._closed.is_set():
             raise LinkLost("the link was closed")
 
@@ -213,16 +219,20 @@ class KcpLink(Link):
         """Call ``consume`` with each piece of the stream, mostly straight from the socket."""
         self._consume = consume
         self._session.owner = self
-        while True:
-            stream = await self._receive_datagrams()
-            rest, self._rest = self._rest, None
-            if rest is not None:
-                await rest
-            if stream:
-                self._bytes_received += len(stream)
-                rest = consume(stream)
+        try:
+            while True:
+                stream = await self._receive_datagrams()
+                rest, self._rest = self._rest, None
                 if rest is not None:
                     await rest
+                if stream:
+                    self._bytes_received += len(stream)
+                    rest = consume(stream)
+                    if rest is not None:
+                        await rest
+        finally:
+            self._session.owner = None
+            self._consume = None
 
     def take_untrusted(self, data: bytes, segment_size: int) -> bool:
         """Take a batch from the socket, if the task that receives would do just that."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
+import weakref
 from array import array
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -240,3 +242,30 @@ def test_addresses_are_written_as_people_do() -> None:
     assert format_address(("192.0.2.1", 443)) == "192.0.2.1:443"
     assert format_address(("::ffff:192.0.2.1", 443)) == "192.0.2.1:443"
     assert format_address(("2001:db8::1", 443, 0, 0)) == "[2001:db8::1]:443"
+
+
+def test_a_link_that_has_ended_is_gone_without_the_garbage_collector() -> None:
+    """A full collection holds up everybody for as long as it takes to look at all gateways."""
+
+    async def use(nursery: trio.Nursery) -> weakref.ref[KcpLink]:
+        session = PlainSession(nursery, 0.01)
+        link = KcpLink(session, KcpOptions())  # type: ignore[arg-type]  # no records
+        await nursery.start(link.run)
+        session.close()
+        with pytest.raises(LinkLost, match="session ended"):
+            await link.receive_each(lambda data: None)
+        with pytest.raises(LinkLost, match="session ended"):
+            await link.send_batch([b"too late"])
+        return weakref.ref(link)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            reference = await use(nursery)
+            await trio.testing.wait_all_tasks_blocked()
+            assert reference() is None
+
+    gc.disable()
+    try:
+        trio.run(main)
+    finally:
+        gc.enable()
