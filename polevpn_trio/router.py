@@ -16,6 +16,7 @@ import trio
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
+from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.line_limit import LineLimit
 from polevpn_trio.control.registration import Answer, End, Register, RouterSession
 from polevpn_trio.errors import BadPacket, HostError, LinkLost, Refused
@@ -350,6 +351,8 @@ async def run(config: RouterConfig) -> None:
     _allow_many_files()
     async with AsyncExitStack() as stack, open_root("router") as root:
         router = Router(config, root)
+        stack.enter_context(without_full_collections())
+        root.start_soon("garbage", collect_when_grown)
         if config.site is not None:
             site = await stack.enter_async_context(open_site(config.site))
             _join_site(router, config.site, site)

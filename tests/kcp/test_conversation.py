@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.kcp.conversation import BATCH, Conversation
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -627,18 +626,6 @@ def test_input_may_be_reused_at_once(
     conversation.receive_datagrams_untrusted(kind(wire), sizes, 2, 1.0)
     wire[:] = bytes(len(wire))
     assert conversation.receive() == b"firstearly"
-
-
-def test_conversations_that_share_their_output_make_the_same_datagrams() -> None:
-    output = DatagramBuffer()
-    alone = [Conversation(mtu=mtu) for mtu in (1000, 1400)]
-    sharing = [Conversation(mtu=mtu, output=output) for mtu in (1000, 1400)]
-    assert sharing[0].datagrams is sharing[1].datagrams
-    for now in (1.0, 1.5, 2.0):
-        for own, shared in zip(alone, sharing, strict=True):
-            for conversation in (own, shared):
-                conversation.send(bytes(range(256)) * 300)
-            assert poll_raw(own, now) == poll_raw(shared, now)
 
 
 def test_memory_of_a_burst_is_given_back() -> None:
