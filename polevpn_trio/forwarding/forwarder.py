@@ -63,6 +63,14 @@ class Route:
     peer: Peer
 
 
+@attrs.define(eq=False)
+class _Holdings:
+    """What one peer has registered, so that taking it away need not search the table."""
+
+    gateways: set[bytes] = attrs.field(factory=set)
+    networks: set[Network] = attrs.field(factory=set)
+
+
 class Forwarder:
     """The route table of one router.
 
@@ -71,9 +79,10 @@ class Forwarder:
     """
 
     def __init__(self) -> None:
-        self._registered: set[Peer] = set()
+        self._holdings: dict[Peer, _Holdings] = {}
         self._gateways: dict[bytes, Peer] = {}
-        self._networks: PrefixTable[list[Peer]] = PrefixTable()
+        # Of each network the peers that have registered it, the last one being the owner.
+        self._networks: PrefixTable[dict[Peer, None]] = PrefixTable()
         self._cache: dict[bytes, tuple[Peer, bool] | None] = {}
         self._segmenter = Segmenter()
         self._forwarded = 0
@@ -94,28 +103,33 @@ class Forwarder:
         A gateway address belongs to one peer: taking it from another does not remove that
         one's networks; the caller ends the stale connection.
         """
-        self._registered.add(peer)
+        holdings = self._holdings.setdefault(peer, _Holdings())
         for address in gateways:
             self._gateways[address.packed] = peer
+            holdings.gateways.add(address.packed)
         for network in networks:
+            holdings.networks.add(network)
             owners = self._networks.get(network)
             if owners is None:
-                self._networks.set(network, [peer])
+                self._networks.set(network, {peer: None})
             else:
-                if peer in owners:
-                    owners.remove(peer)
-                owners.append(peer)
+                owners.pop(peer, None)
+                owners[peer] = None
         self._cache.clear()
 
     def unregister(self, peer: Peer) -> None:
         """Take away all that ``peer`` has registered; costs nothing if that is nothing."""
-        if peer not in self._registered:
+        holdings = self._holdings.pop(peer, None)
+        if holdings is None:
             return
-        self._registered.remove(peer)
-        self._gateways = {key: owner for key, owner in self._gateways.items() if owner is not peer}
-        for network, owners in list(self._networks):
-            if peer in owners:
-                owners.remove(peer)
+        for key in holdings.gateways:
+            # It may have moved to a newcomer, and gone with that.
+            if self._gateways.get(key) is peer:
+                del self._gateways[key]
+        for network in holdings.networks:
+            owners = self._networks.get(network)
+            if owners is not None:
+                del owners[peer]
                 if not owners:
                     self._networks.remove(network)
         self._cache.clear()
@@ -136,7 +150,7 @@ class Forwarder:
         else:
             owners = self._networks.lookup(destination)
             if owners:
-                found = (owners[-1], False)
+                found = (next(reversed(owners)), False)
         if len(self._cache) >= CACHE_ENTRIES:
             self._cache.clear()
         self._cache[destination] = found
@@ -175,7 +189,7 @@ class Forwarder:
             Route(IPv4Address(key) if len(key) == 4 else IPv6Address(key), peer)
             for key, peer in self._gateways.items()
         ]
-        table += [Route(network, owners[-1]) for network, owners in self._networks]
+        table += [Route(network, next(reversed(owners))) for network, owners in self._networks]
         return table
 
     def statistics(self) -> ForwarderStatistics:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from polevpn_trio.batch import (
     SEQUENCES_FOREIGN,
@@ -175,3 +177,51 @@ def test_each_peer_is_flushed_once_after_the_batch_was_routed() -> None:
     runs = [run_to("10.8.0.2"), run_to("10.8.0.3"), run_to("10.8.0.2"), run_to("10.8.0.9")]
     forwarder.route_batch(runs, sender)
     assert (first.flushed, second.flushed, sender.flushed) == ([2], [1], [])
+
+
+ADDRESSES = st.integers(0, 3).map(lambda number: IPv4Address("10.8.0.0") + number)
+NETWORKS = st.sampled_from(
+    [IPv4Network(text) for text in ("0.0.0.0/0", "10.8.0.0/16", "10.8.0.0/30", "10.8.0.2/32")]
+)
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.none() | st.tuples(st.lists(ADDRESSES, max_size=2), st.lists(NETWORKS, max_size=3)),
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS)
+def test_the_table_agrees_with_a_list_of_all_registrations(
+    steps: list[tuple[int, tuple[list[IPv4Address], list[IPv4Network]] | None]],
+) -> None:
+    """A step is a peer that registers something, or goes."""
+    peers = [Gateway() for _ in range(4)]
+    forwarder = Forwarder()
+    gateways: dict[IPv4Address, Gateway] = {}
+    registered: list[tuple[Gateway, IPv4Network]] = []
+    for number, taken in steps:
+        peer = peers[number]
+        if taken is None:
+            forwarder.unregister(peer)
+            gateways = {key: owner for key, owner in gateways.items() if owner is not peer}
+            registered = [each for each in registered if each[0] is not peer]
+        else:
+            forwarder.register(peer, *taken)
+            gateways |= dict.fromkeys(taken[0], peer)
+            registered += [(peer, network) for network in taken[1]]
+        for last in range(5):
+            address = IPv4Address("10.8.0.0") + last
+            covering = [
+                (each[1].prefixlen, place)
+                for place, each in enumerate(registered)
+                if address in each[1]
+            ]
+            expected = gateways.get(address)
+            if expected is None and covering:
+                expected = registered[max(covering)[1]][0]
+            assert forwarder.lookup(address.packed) is expected
+    for peer in peers:
+        forwarder.unregister(peer)
+    assert forwarder.routes() == []
