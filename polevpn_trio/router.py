@@ -234,14 +234,14 @@ class GatewayConnection:
     ) -> Awaitable[None] | None:
         """Act on one control frame; return what is left to do when the login is refused.
 
-        Answers are left to the sender: were this task to wait until a link takes them, it would
-        not hear what makes the link take more.
+        Answers never wait here until the link takes them: were this task to do so, it would not
+        hear what makes the link take more.
         """
         match self._session.receive_control_untrusted(command, sequence, payload):
             case [Answer(frame), End(reason)]:
                 return self._refuse(frame, reason)
             case [Answer(frame)]:
-                self._outgoing.put_control_nowait(frame)
+                self._answer(frame)
             case [Register(request, answer)]:
                 self._register(request, answer)
         if self._session.accepts_data and not self._authenticated.is_set():
@@ -255,11 +255,19 @@ class GatewayConnection:
             log.info("%s: logged in (%s)", self.name, dialect)
         return None
 
+    def _answer(self, frame: bytes) -> bool:
+        """Give an answer to the link, or queue it if that does not take it; False if it is lost."""
+        if self._outgoing.idle and self._link.ready:
+            self._link.send_nowait((frame,))
+            self._link.flush()
+            return True
+        return self._outgoing.put_control_nowait(frame)
+
     def _register(self, request: RegisterRequest, answer: Answer) -> None:
         """Install the routes of a gateway, in place of those of a stale connection."""
         gateways: list[Address] = [a for a in (request.gateway, request.gateway6) if a]
         # The answer first: data on a device that is not up yet ends a Go gateway.
-        if not self._outgoing.put_control_nowait(answer.frame):
+        if not self._answer(answer.frame):
             raise LinkLost("it does not read our answers")
         self._router.displace(self, gateways)
         self._router.forwarder.register(self, gateways, request.networks)
