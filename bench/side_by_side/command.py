@@ -285,14 +285,8 @@ def _warn(console: Console, facts: machine.Machine, skipped: dict[str, str]) -> 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for name, reason in skipped.items():
         console.print(f"{name} is skipped: {reason}", markup=False)
-    if not facts.is_quiet:
-        console.print(
-            f"WARNING: the load average is {facts.load_average:.2f}, above "
-            f"{machine.QUIET_LOAD}: something else runs here, the figures are worth little",
-            soft_wrap=True,
-        )
-    if facts.kernels != "compiled":
-        console.print(f"WARNING: the kernels are {facts.kernels}, not compiled")
+    for text in facts.warnings():
+        console.print(f"WARNING: {text}", markup=False, soft_wrap=True)
     if not traffic.has_iperf3():
         console.print("WARNING: no iperf3 here: single TCP streams, by our own slower probe")
 

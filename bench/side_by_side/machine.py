@@ -57,6 +57,18 @@ class Machine:
             f"({self.kernels} kernels), Python {self.python}, {self.generator}",
         ]
 
+    def warnings(self) -> list[str]:
+        """Say what makes figures of this machine worth little."""
+        found = []
+        if not self.is_quiet:
+            found.append(
+                f"the load average is {self.load_average:.2f}, above {QUIET_LOAD}: "
+                "something else runs here, the figures are worth little"
+            )
+        if self.kernels != "compiled":
+            found.append(f"the kernels are {self.kernels}, not compiled")
+        return found
+
 
 def look() -> Machine:
     """Describe the machine as it is now."""

@@ -13,7 +13,7 @@ from polevpn_trio.lab.certificate import make_certificate
 from polevpn_trio.lab.namespaces import Host, Process, wait_until
 from polevpn_trio.lab.overlay import PORT, TRANSPORTS, program
 
-_KEY = "benchmark"
+KEY = "benchmark"
 
 
 @attrs.frozen
@@ -69,7 +69,7 @@ class Ours:
         return Programs(router, first, second)
 
     def _start(self, host: Host, role: str, config: dict[str, Any]) -> Process:
-        config = {**config, "key": _KEY, **({} if self.native else {"native": False})}
+        config = {**config, "key": KEY, **({} if self.native else {"native": False})}
         file = host.write_file(f"{role}.json", json.dumps(config), mode=0o600)
         return program(host, [role, "--config", str(file)], role)
 

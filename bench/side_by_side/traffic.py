@@ -120,9 +120,10 @@ class Bulk:
     _server: Process
 
     @classmethod
-    def start(cls, tunnel: Tunnel, seconds: float) -> Bulk:
+    def start(cls, tunnel: Tunnel, seconds: float, options: Sequence[str] = ()) -> Bulk:
+        """Start it; ``options`` are for the program that sends."""
         server = _serve(tunnel)
-        words = _client_words(seconds, [])
+        words = _client_words(seconds, options)
         environment = python_path()
         client = tunnel.network.first.start(words, name="bulk", environment=environment)
         return cls(seconds, client, server)
