@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import multiprocessing.context
 import select
 import socket
 import statistics
@@ -105,7 +106,7 @@ WAYS: dict[str, Callable[[Station], None]] = {
 def measure(way: Callable[[Station], None], pause: float) -> list[float]:
     """Send datagrams through a row of three; return the round trips in seconds, sorted."""
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
-    programs: list[multiprocessing.Process] = []
+    programs: list[multiprocessing.context.ForkProcess] = []
     try:
         for sock in sockets:
             sock.bind(("127.0.0.1", 0))
