@@ -26,6 +26,7 @@ KERNELS = (
     "polevpn_trio.kcp.round_trip",
     "polevpn_trio.kcp.segment",
     "polevpn_trio.kcp.send_window",
+    "polevpn_trio.lab.wan.path",
     "polevpn_trio.transport.records",
     "polevpn_trio.transport.websocket_frames",
     "polevpn_trio.tun.offload",

@@ -262,11 +262,13 @@ class Host:
         name: str = "",
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        descriptors: Sequence[int] = (),
     ) -> Process:
         """Start a program here; its output goes to a log file of the host.
 
         Only from the main thread: the kernel kills the program when the thread that started it
-        ends. ``environment`` is added to this process's own.
+        ends. ``environment`` is added to this process's own; the program inherits open
+        ``descriptors`` under the same numbers.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("programs can be started by the main thread only")
@@ -278,7 +280,7 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=(self._net, self._mount),
+                pass_fds=(self._net, self._mount, *descriptors),
                 # Ctrl-C on the terminal is for us; we stop the programs in order.
                 start_new_session=True,
                 env={**os.environ, **(environment or {})},
@@ -342,13 +344,22 @@ class Host:
             raise ValueError(f"{self.name} has no interface {interface}")
         return int(found[0])
 
-    def set_link(self, interface: str, *, up: bool | None = None, mtu: int | None = None) -> None:
-        """Bring an interface up or down, or set its MTU (bytes)."""
+    def set_link(
+        self,
+        interface: str,
+        *,
+        up: bool | None = None,
+        mtu: int | None = None,
+        queue: int | None = None,
+    ) -> None:
+        """Bring an interface up or down, or set its MTU (bytes) or transmit queue (packets)."""
 
         def change() -> None:
             index = self._index(interface)
             if mtu is not None:
                 self._netlink.link("set", index=index, mtu=mtu)
+            if queue is not None:
+                self._netlink.link("set", index=index, txqlen=queue)
             if up is not None:
                 self._netlink.link("set", index=index, state="up" if up else "down")
 
@@ -360,6 +371,15 @@ class Host:
         def look() -> bool:
             (link,) = self._netlink.get_links(self._index(interface))
             return bool(link.get("operstate") == "UP")
+
+        return self.call(look)
+
+    def dropped(self, interface: str) -> int:
+        """Packets that an interface could not send, for want of room, since it was made."""
+
+        def look() -> int:
+            (link,) = self._netlink.get_links(self._index(interface))
+            return int(link.get("stats64")["tx_dropped"])
 
         return self.call(look)
 
