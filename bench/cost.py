@@ -55,14 +55,15 @@ def busy(tunnel: Tunnel, settings: Settings) -> dict[str, float]:
     router, sender, receiver = (
         (end - start) / (moved / 1e9) for start, end in zip(before, after, strict=True)
     )
+    hub, gateway, _ = tunnel.programs.all
     return {
         "cpu": router + sender + receiver,
         "cpu_router": router,
         "cpu_sender": sender,
         "cpu_receiver": receiver,
         "stream": megabits,
-        "router_memory": memory_mib(tunnel.programs.router),
-        "gateway_memory": memory_mib(tunnel.programs.first),
+        "router_memory": memory_mib(hub),
+        "gateway_memory": memory_mib(gateway),
     }
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.side_by_side import machine, svg, traffic
-from bench.side_by_side.network import RunFailed, Subject, Tunnel
+from bench.side_by_side.network import Network, RunFailed, Subject, Tunnel
 from bench.side_by_side.ours import our_subjects
 from bench.side_by_side.peers import REFERENCE, peers
 from bench.side_by_side.results import Measure, Report, Run
@@ -295,7 +295,7 @@ def _run(turn: Turn, settings: Settings) -> Run:
     name = turn.subject.name
     try:
         with Lab() as lab:
-            tunnel = Tunnel.start(lab, turn.subject)
+            tunnel = Tunnel.start(Network(lab), turn.subject)
             figures = turn.part.measure(tunnel, settings)
             return Run(turn.round, turn.part.name, name, figures)
     # KeyError and ValueError: a traffic program that does not say what is expected of it.

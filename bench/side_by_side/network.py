@@ -5,8 +5,9 @@
     first  198.18.1.2 ------ 198.18.1.1  router  198.18.2.1 ------ 198.18.2.2  second
            10.8.0.2                     (10.8.0.1)                             10.8.0.3
 
-The cables are direct (veth pairs, MTU 1500), so that nothing but the programs costs time. Inside
-the tunnel every subject uses the same addresses; the router's own is for those that need one.
+The cables are direct (veth pairs, MTU 1500), so that nothing but the programs costs time; only
+where a benchmark asks for it, the second one leads through an emulated wide-area path. Inside the
+tunnel every subject uses the same addresses; the router's own is for those that need one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import attrs
 
 from polevpn_trio.lab import probes
 from polevpn_trio.lab.namespaces import Host, Lab, Process, wait_until
+from polevpn_trio.lab.wan.cable import Wan
 
 HUB, FIRST, SECOND = "10.8.0.1", "10.8.0.2", "10.8.0.3"
 """Addresses inside the tunnel, all of `TUNNEL_NETWORK`."""
@@ -45,14 +47,26 @@ class RunFailed(Exception):
 class Network:
     """The machines and the cables between them, as yet without a program."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, long_haul: bool = False, seed: int = 0) -> None:
+        """With ``long_haul`` there is a `wan`, as yet under perfect conditions."""
         self.router = lab.host("router")
         self.first = lab.host("first")
         self.second = lab.host("second")
+        self._wan: Wan | None = None
         for number, gateway in enumerate(self.gateways, 1):
-            lab.connect(gateway, "wan", self.router, f"site{number}")
+            if gateway is self.second and long_haul:
+                self._wan = Wan.lay(self.router, f"site{number}", gateway, "wan", seed=seed)
+            else:
+                lab.connect(gateway, "wan", self.router, f"site{number}")
             self.router.add_addresses(f"site{number}", f"{self.hub_address(number)}/24")
             gateway.add_addresses("wan", f"198.18.{number}.2/24")
+
+    @property
+    def wan(self) -> Wan:
+        """The emulated path, ``forward`` being from the router to the second gateway."""
+        if self._wan is None:
+            raise ValueError("both cables of this network are direct")
+        return self._wan
 
     @property
     def gateways(self) -> tuple[Host, Host]:
@@ -82,6 +96,13 @@ class Programs:
         return self.router, self.first, self.second
 
 
+class Running(Protocol):
+    """The processes of one subject, however many it needs."""
+
+    @property
+    def all(self) -> tuple[Process, ...]: ...
+
+
 class Subject(Protocol):
     """Something that joins the two gateways through the router, and can be measured."""
 
@@ -100,7 +121,7 @@ class Subject(Protocol):
         """Say in one line why it cannot run here, or None."""
         ...
 
-    def start(self, network: Network) -> Programs:
+    def start(self, network: Network) -> Running:
         """Start its programs and configure what they don't configure themselves."""
         ...
 
@@ -110,31 +131,39 @@ class Tunnel:
     """A subject that carries packets: what the measurements are made on."""
 
     network: Network
-    programs: Programs
+    programs: Running
 
     @classmethod
-    def start(cls, lab: Lab, subject: Subject) -> Tunnel:
-        """Build the network, start the subject and wait for its first packet.
+    def start(
+        cls,
+        network: Network,
+        subject: Subject,
+        *,
+        timeout: float = START_TIMEOUT,
+        reply_timeout: float = PROBE_TIMEOUT,
+    ) -> Tunnel:
+        """Start the subject and wait for its first packet.
 
-        Raises RunFailed when a program ends by itself or no packet comes through in time.
+        ``reply_timeout`` is how long the reply to one ping may take, seconds. Raises RunFailed
+        when a program ends by itself or no packet comes through in time.
         """
-        network = Network(lab)
         tunnel = cls(network, subject.start(network))
+
+        def carries_packets() -> bool:
+            tunnel.check()
+            try:
+                reply = network.first.call(probes.ping, SECOND, timeout=reply_timeout)
+            except OSError:
+                # The route into the tunnel is not there yet.
+                return False
+            return reply.received > 0
+
         try:
-            wait_until(tunnel._carries_packets, START_TIMEOUT, "a first packet through the hub")
+            wait_until(carries_packets, timeout, "a first packet through the hub")
         except TimeoutError as error:
             tails = (f"{each.name}: {each.log_tail(2)}" for each in tunnel.programs.all)
             raise RunFailed(f"{error} ({' | '.join(tails)})") from error
         return tunnel
-
-    def _carries_packets(self) -> bool:
-        self.check()
-        try:
-            reply = self.network.first.call(probes.ping, SECOND, timeout=PROBE_TIMEOUT)
-        except OSError:
-            # The route into the tunnel is not there yet.
-            return False
-        return reply.received > 0
 
     def check(self) -> None:
         """Raise RunFailed if a program has ended."""
@@ -142,10 +171,9 @@ class Tunnel:
             if each.returncode is not None:
                 raise RunFailed(f"{each.name} on {each.host.name} ended: {each.log_tail(3)}")
 
-    def cpu_seconds(self) -> tuple[float, float, float]:
-        """Processor time used so far: router, first gateway, second gateway."""
-        router, first, second = (cpu_seconds(each) for each in self.programs.all)
-        return router, first, second
+    def cpu_seconds(self) -> tuple[float, ...]:
+        """Processor time used so far by each program: router, first gateway, second gateway."""
+        return tuple(cpu_seconds(each) for each in self.programs.all)
 
 
 def cpu_seconds(process: Process) -> float:

@@ -374,12 +374,15 @@ class Host:
 
         return self.call(look)
 
-    def dropped(self, interface: str) -> int:
-        """Packets that an interface could not send, for want of room, since it was made."""
+    def counters(self, interface: str) -> Mapping[str, int]:
+        """The kernel's counts since an interface was made, by their names in rtnetlink(7).
 
-        def look() -> int:
+        Among them ``rx_packets``, ``rx_bytes`` and ``tx_dropped``.
+        """
+
+        def look() -> Mapping[str, int]:
             (link,) = self._netlink.get_links(self._index(interface))
-            return int(link.get("stats64")["tx_dropped"])
+            return dict(link.get("stats64"))
 
         return self.call(look)
 

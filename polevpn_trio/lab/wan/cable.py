@@ -121,7 +121,7 @@ class Wan:
     def statistics(self) -> WanStatistics:
         answer = self._request({"do": "statistics"})
         forward, backward = (
-            _direction(counts, host.dropped(interface))
+            _direction(counts, host.counters(interface)["tx_dropped"])
             for counts, (host, interface) in zip(answer["directions"], self._ends, strict=True)
         )
         return WanStatistics(forward, backward, answer["realtime"], answer["processor_seconds"])
