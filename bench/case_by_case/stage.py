@@ -58,7 +58,7 @@ class Stage:
     @property
     def router(self) -> Process:
         """The router's process."""
-        return self.tunnel.programs.router
+        return self.tunnel.programs.all[0]
 
     def machine(self, name: str) -> tuple[Host, str]:
         """Add a machine with a cable to the router; return it and the router's URL from there."""
