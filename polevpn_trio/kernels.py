@@ -18,6 +18,7 @@ from types import ModuleType
 
 KERNELS = (
     "polevpn_trio.frames.codec",
+    "polevpn_trio.frames.flow_hash",
     "polevpn_trio.frames.ip",
     "polevpn_trio.frames.segmentation",
     "polevpn_trio.kcp.byte_queue",
