@@ -266,10 +266,10 @@ class GatewayConnection:
     def _register(self, request: RegisterRequest, answer: Answer) -> None:
         """Install the routes of a gateway, in place of those of a stale connection."""
         gateways: list[Address] = [a for a in (request.gateway, request.gateway6) if a]
-        # The answer first: data on a device that is not up yet ends a Go gateway.
+        self._router.displace(self, gateways)
+        # The answer before the routes: data on a device that is not up yet ends a Go gateway.
         if not self._answer(answer.frame):
             raise LinkLost("it does not read our answers")
-        self._router.displace(self, gateways)
         self._router.forwarder.register(self, gateways, request.networks)
         log.info(
             "%s: registered %s for %s",
