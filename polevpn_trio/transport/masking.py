@@ -24,10 +24,12 @@ def mask(
     if key == 0:
         target[at : at + count] = source[start : start + count]
         return
-    piece = bytes(source[start : start + count])
+    # In a bytearray of its own: every fourth byte of anything else takes half as long again.
+    piece = bytearray(source[start : start + count])
     for place in range(min(4, count)):
         byte = (key >> (24 - 8 * ((phase + place) & 3))) & 0xFF
-        target[at + place : at + count : 4] = piece[place::4].translate(_table(byte))
+        piece[place::4] = piece[place::4].translate(_table(byte))
+    target[at : at + count] = piece
 
 
 @cache
