@@ -12,6 +12,7 @@ cdef Py_ssize_t _TAG
 cdef Py_ssize_t _OVERHEAD
 cdef Py_ssize_t _MAX_PLAINTEXT
 cdef Py_ssize_t _REPLAY_WINDOW
+cdef unsigned long long _MASK64
 cdef Py_ssize_t _WINDOW_WORDS
 
 

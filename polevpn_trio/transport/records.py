@@ -58,6 +58,8 @@ _TAG = TAG_BYTES
 _OVERHEAD = OVERHEAD_BYTES
 _MAX_PLAINTEXT = MAX_PLAINTEXT_BYTES
 _REPLAY_WINDOW = REPLAY_WINDOW
+# A literal as large as this would make the compiled build calculate with Python's integers.
+_MASK64 = 0xFFFFFFFFFFFFFFFF
 
 # OpenSSL's name of each suite: its key length in bytes and the hash of its PRF.
 SUITES = {
@@ -243,7 +245,7 @@ class RecordSealer:
     ) -> None:
         """Take a sequence number; write header and nonce, and the additional data."""
         sequence = self.sequence
-        explicit = (self.nonce_base + sequence) & 0xFFFFFFFFFFFFFFFF
+        explicit = (self.nonce_base + sequence) & _MASK64
         self.sequence = sequence + 1
         body = length + _NONCE + _TAG
         out[offset] = kind
