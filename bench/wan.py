@@ -105,7 +105,7 @@ def observe(seconds: int, *, busy: bool) -> Accuracy:
         near, far = network.router, network.second
         silent = probes.EchoResult(0, 0, 0, 0, 0, ())
         if busy:
-            Tunnel.start(network, Ours("kcp"))
+            Tunnel.over(network, Ours("kcp"))
             _serve(far, TUNNEL_PORT)
             options = ["-u", "-b", str(TUNNEL_LOAD), "-l", "1200", "--bidir"]
             _start(network.first, SECOND, TUNNEL_PORT, 3 * seconds + 10 * SETTLE, options)

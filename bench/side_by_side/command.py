@@ -15,17 +15,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.side_by_side import machine, svg, traffic
-from bench.side_by_side.network import Network, RunFailed, Subject, Tunnel
-from bench.side_by_side.ours import our_subjects
+from bench.side_by_side import machine, traffic
+from bench.side_by_side.network import RunFailed, Subject, Tunnel
+from bench.side_by_side.ours import Ours, our_subjects
 from bench.side_by_side.peers import REFERENCE, peers
-from bench.side_by_side.results import Measure, Report, Run
+from bench.side_by_side.presentation import Presentation
+from bench.side_by_side.results import Measure, Report, Run, combined
+from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
 
@@ -51,6 +53,28 @@ class Part:
     measure: Callable[[Tunnel, Settings], dict[str, float]]
     """Does the work for one subject; figures by the names of the benchmark's measures."""
     needs_iperf3: bool = False
+    profile: str = ""
+    """Name of the path that it is measured on, where a benchmark has several."""
+    start: Callable[[Lab, Subject], Tunnel] = Tunnel.start
+    """Builds the network and starts the subject."""
+    suits: Callable[[Subject], bool] = lambda subject: True
+    """Whether it makes sense for a subject."""
+
+    @property
+    def title(self) -> str:
+        """Profile and name."""
+        return f"{self.profile} {self.name}".strip()
+
+
+def side_by_side(*, classic: bool, tuned: bool) -> list[Subject]:
+    """Ours and all peers; ours in the classic dialect, and a peer with large buffers, if asked."""
+    return [*our_subjects(classic=classic), *peers(tuned=tuned)]
+
+
+class SubjectsOf(Protocol):
+    """Gives a benchmark's subjects; with both options all that it can be told to take."""
+
+    def __call__(self, *, classic: bool, tuned: bool) -> list[Subject]: ...
 
 
 @attrs.frozen
@@ -67,6 +91,10 @@ class Benchmark:
     """How often every subject is measured unless the command line says otherwise."""
     idle_seconds: int | None = None
     """For how long unless the command line says otherwise; None if it watches nothing idle."""
+    subjects: SubjectsOf = side_by_side
+    reference: str = REFERENCE
+    """Name of the subject that all others are compared with."""
+    presentation: Presentation = attrs.field(factory=Presentation)
 
 
 @attrs.frozen
@@ -85,7 +113,7 @@ def in_turns(subjects: Sequence[Subject], parts: Sequence[Part], rounds: int) ->
     for count, (number, part) in enumerate(blocks):
         first = count % len(subjects)
         turned = (*subjects[first:], *subjects[:first])
-        order += [Turn(number, part, subject) for subject in turned]
+        order += [Turn(number, part, subject) for subject in turned if part.suits(subject)]
     return order
 
 
@@ -119,16 +147,15 @@ class Progressing:
     def begins(self, turn: Turn) -> None:
         self._bar.update(
             self._task,
-            description=f"round {turn.round}, {turn.part.name}: {turn.subject.name}",
+            description=f"round {turn.round}, {turn.part.title}: {turn.subject.name}",
             refresh=True,
         )
 
     def ends(self, run: Run, measures: Sequence[Measure]) -> None:
         self._bar.advance(self._task)
         units = {measure.name: measure.unit for measure in measures}
-        said = run.problem or ", ".join(
-            f"{name} {value:.4g} {units[name]}" for name, value in run.figures.items()
-        )
+        figures = [f"{name} {value:.4g} {units[name]}" for name, value in run.figures.items()]
+        said = ", ".join([*figures, *([run.problem] if run.problem else [])])
         self._bar.console.print(
             f"round {run.round}, {run.part}, {run.subject}: {said}", markup=False, soft_wrap=True
         )
@@ -145,9 +172,11 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
         print(f"{benchmark.name}: {error}", file=sys.stderr)
         return 1
     console = Console(stderr=True)
+    if options.files:
+        return _publish_again(benchmark, options)
     subjects, parts, skipped = _choose(benchmark, options)
     facts = machine.look()
-    _warn(console, facts, skipped)
+    _warn(console, facts, skipped, options.without)
     if not subjects or not parts:
         console.print("nothing is left to measure")
         return 1
@@ -158,13 +187,13 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
         title=benchmark.title,
         command=shlex.join(["./run", "bench", benchmark.name, *words]),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        machine=attrs.asdict(facts),
-        settings={**attrs.asdict(settings), "parts": [part.name for part in parts]},
+        machine={**attrs.asdict(facts), "lines": facts.lines()},
+        settings={**attrs.asdict(settings), "parts": [part.title for part in parts]},
         subjects={
             each.name: {"description": each.description, "ours": each.ours} for each in subjects
         },
         skipped=skipped,
-        reference=REFERENCE,
+        reference=benchmark.reference,
         measures=benchmark.measures,
         runs=[],
     )
@@ -187,7 +216,7 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
             interrupted = True
     report = attrs.evolve(report, runs=in_order(runs, [each.name for each in subjects]))
     if runs:
-        _publish(report, facts, options)
+        _publish(benchmark, report, options)
     for run in report.problems:
         said = f"round {run.round}, {run.part}, {run.subject}: {run.problem}"
         console.print(said, markup=False, soft_wrap=True)
@@ -201,11 +230,24 @@ def in_order(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
     return sorted(runs, key=lambda run: (names.index(run.subject), run.round))
 
 
+def _publish_again(benchmark: Benchmark, options: argparse.Namespace) -> int:
+    """Measure nothing; put together what earlier runs have written."""
+    try:
+        written = [json.loads(Path(file).read_text(encoding="utf-8")) for file in options.files]
+        report = combined(benchmark.title, benchmark.measures, written)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"{benchmark.name}: --from: {error}", file=sys.stderr)
+        return 1
+    names = list(report.subjects)
+    _publish(benchmark, attrs.evolve(report, runs=in_order(report.runs, names)), options)
+    return 0
+
+
 def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"./run bench {benchmark.name}", description=benchmark.description
     )
-    names = [each.name for each in _subjects(classic=True, tuned=True)]
+    names = [each.name for each in benchmark.subjects(classic=True, tuned=True)]
     parser.add_argument(
         "--runs",
         type=_at_least_one,
@@ -235,11 +277,35 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
         "--tuned", action="store_true", help="OpenVPN with large socket buffers too, side by side"
     )
     parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="FEATURE",
+        help="switch off a native feature of ours at all ends; may be repeated",
+    )
+    parser.add_argument(
         "--part",
         action="append",
-        choices=[part.name for part in benchmark.parts],
+        choices=list(dict.fromkeys(part.name for part in benchmark.parts)),
         dest="parts",
         help="only this part; may be repeated",
+    )
+    profiles = list(dict.fromkeys(part.profile for part in benchmark.parts if part.profile))
+    if profiles:
+        parser.add_argument(
+            "--profile",
+            action="append",
+            choices=profiles,
+            dest="profiles",
+            metavar="NAME",
+            help=f"only this path; may be repeated: {', '.join(profiles)}",
+        )
+    parser.add_argument(
+        "--from",
+        action="append",
+        dest="files",
+        metavar="FILE",
+        help="measure nothing, show what an earlier run wrote by --json; may be repeated",
     )
     file: dict[str, Any] = {"nargs": "?", "const": STDOUT, "metavar": "FILE"}
     parser.add_argument("--json", help="write all figures (without FILE: to stdout)", **file)
@@ -255,38 +321,53 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _subjects(*, classic: bool, tuned: bool) -> list[Subject]:
-    return [*our_subjects(classic=classic), *peers(tuned=tuned)]
-
-
 def _choose(
     benchmark: Benchmark, options: argparse.Namespace
 ) -> tuple[list[Subject], list[Part], dict[str, str]]:
     """Give the subjects and parts to run, and why what was asked for is skipped."""
     if options.subjects:
-        known = _subjects(classic=True, tuned=True)
+        known = benchmark.subjects(classic=True, tuned=True)
         subjects = [each for each in known if each.name in options.subjects]
     else:
-        subjects = _subjects(classic=options.classic, tuned=options.tuned)
+        subjects = benchmark.subjects(classic=options.classic, tuned=options.tuned)
+    subjects = [_without(each, options.without) for each in subjects]
     reasons = {each.name: each.missing() for each in subjects}
-    parts = [part for part in benchmark.parts if part.name in (options.parts or {part.name})]
+    profiles = getattr(options, "profiles", None)
+    parts = [
+        part
+        for part in benchmark.parts
+        if part.name in (options.parts or {part.name})
+        and part.profile in (profiles or {part.profile})
+    ]
     if not traffic.has_iperf3():
-        reasons |= {part.name: "no iperf3 is installed" for part in parts if part.needs_iperf3}
+        reasons |= {part.title: "no iperf3 is installed" for part in parts if part.needs_iperf3}
     skipped = {name: reason for name, reason in reasons.items() if reason}
     return (
         [each for each in subjects if each.name not in skipped],
-        [part for part in parts if part.name not in skipped],
+        [part for part in parts if part.title not in skipped],
         skipped,
     )
 
 
-def _warn(console: Console, facts: machine.Machine, skipped: dict[str, str]) -> None:
+def _without(subject: Subject, features: Sequence[str]) -> Subject:
+    if isinstance(subject, Ours) and subject.native:
+        return attrs.evolve(subject, without=tuple(features))
+    return subject
+
+
+def _warn(
+    console: Console, facts: machine.Machine, skipped: dict[str, str], without: Sequence[str]
+) -> None:
     for line in facts.lines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for name, reason in skipped.items():
         console.print(f"{name} is skipped: {reason}", markup=False)
     for text in facts.warnings():
         console.print(f"WARNING: {text}", markup=False, soft_wrap=True)
+    for feature in without:
+        if feature not in FEATURES:
+            said = f"WARNING: this version has no native feature {feature}: nothing is different"
+            console.print(said, markup=False)
     if not traffic.has_iperf3():
         console.print("WARNING: no iperf3 here: single TCP streams, by our own slower probe")
 
@@ -295,9 +376,9 @@ def _run(turn: Turn, settings: Settings) -> Run:
     name = turn.subject.name
     try:
         with Lab() as lab:
-            tunnel = Tunnel.start(Network(lab), turn.subject)
+            tunnel = turn.part.start(lab, turn.subject)
             figures = turn.part.measure(tunnel, settings)
-            return Run(turn.round, turn.part.name, name, figures)
+            return Run(turn.round, turn.part.title, name, figures)
     # KeyError and ValueError: a traffic program that does not say what is expected of it.
     except (
         RunFailed,
@@ -308,21 +389,23 @@ def _run(turn: Turn, settings: Settings) -> Run:
         ValueError,
     ) as error:
         problem = " ".join(str(error).split()) or type(error).__name__
-        return Run(turn.round, turn.part.name, name, {}, problem)
+        figures = error.figures if isinstance(error, RunFailed) else {}
+        return Run(turn.round, turn.part.title, name, figures, problem)
 
 
-def _publish(report: Report, facts: machine.Machine, options: argparse.Namespace) -> None:
+def _publish(benchmark: Benchmark, report: Report, options: argparse.Namespace) -> None:
+    show = benchmark.presentation
     if STDOUT not in (options.json, options.markdown):
         # A table cut off at the edge of a file or pipe is of no use to anybody.
         out = Console()
-        (out if out.is_terminal else Console(width=200)).print(report.table())
+        (out if out.is_terminal else Console(width=200)).print(show.table(report))
     if options.json:
         _write_json(report, options.json)
     if options.markdown:
-        _write(report.markdown(), options.markdown)
+        _write(show.markdown(report), options.markdown)
     if options.plot:
         settings = f"{report.started}, transfers of {report.settings['seconds']} s"
-        _write(svg.draw(report, [*facts.lines(), settings]), str(options.plot))
+        _write(show.draw(report, [*report.machine["lines"], settings]), str(options.plot))
 
 
 def _write_json(report: Report, file: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -41,7 +42,14 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class RunFailed(Exception):
-    """A subject, or the traffic through it, did not do what was expected of it; one line."""
+    """A subject, or the traffic through it, did not do what was expected of it; one line.
+
+    ``figures`` are those that could be had all the same.
+    """
+
+    def __init__(self, problem: str, figures: Mapping[str, float] | None = None) -> None:
+        super().__init__(problem)
+        self.figures = dict(figures or {})
 
 
 class Network:
@@ -131,10 +139,19 @@ class Tunnel:
     """A subject that carries packets: what the measurements are made on."""
 
     network: Network
+    subject: Subject
     programs: Running
 
     @classmethod
-    def start(
+    def start(cls, lab: Lab, subject: Subject) -> Tunnel:
+        """Build the network, start the subject and wait for its first packet.
+
+        Raises RunFailed when a program ends by itself or no packet comes through in time.
+        """
+        return cls.over(Network(lab), subject)
+
+    @classmethod
+    def over(
         cls,
         network: Network,
         subject: Subject,
@@ -142,12 +159,11 @@ class Tunnel:
         timeout: float = START_TIMEOUT,
         reply_timeout: float = PROBE_TIMEOUT,
     ) -> Tunnel:
-        """Start the subject and wait for its first packet.
+        """As `start`, over a network that is there already.
 
-        ``reply_timeout`` is how long the reply to one ping may take, seconds. Raises RunFailed
-        when a program ends by itself or no packet comes through in time.
+        ``reply_timeout`` is how long the reply to a ping may take, seconds.
         """
-        tunnel = cls(network, subject.start(network))
+        tunnel = cls(network, subject, subject.start(network))
 
         def carries_packets() -> bool:
             tunnel.check()

@@ -9,6 +9,7 @@ import attrs
 
 import polevpn_trio
 from bench.side_by_side.network import START_TIMEOUT, TUNNEL_NETWORK, Network, Programs
+from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.lab.certificate import make_certificate
 from polevpn_trio.lab.namespaces import Host, Process, wait_until
 from polevpn_trio.lab.overlay import PORT, TRANSPORTS, program
@@ -26,16 +27,21 @@ class Ours:
 
     transport: str
     native: bool = True
+    without: tuple[str, ...] = ()
+    """Native features that both ends are told not to offer; unknown ones are ignored."""
     ours: bool = True
 
     @property
     def name(self) -> str:
-        return self.transport if self.native else f"{self.transport}-classic"
+        name = self.transport if self.native else f"{self.transport}-classic"
+        return "-no-".join([name, *self.without])
 
     @property
     def description(self) -> str:
         dialect = "native" if self.native else "classic"
-        return f"polevpn_trio {polevpn_trio.__version__}, {self.transport}, {dialect} dialect"
+        without = f" without {', '.join(self.without)}" if self.without else ""
+        version = polevpn_trio.__version__
+        return f"polevpn_trio {version}, {self.transport}, {dialect} dialect{without}"
 
     def missing(self) -> str | None:
         return None
@@ -55,23 +61,28 @@ class Ours:
             "the router to listen",
         )
         first, second = (
-            self._start(
-                host,
-                "gateway",
-                {
-                    "route_server": f"{self.transport}://{network.hub_address(number)}:{PORT}",
-                    "gateway": address,
-                    "route_networks": [TUNNEL_NETWORK],
-                },
-            )
+            self.start_gateway(host, address, network.hub_address(number))
             for number, (host, address) in enumerate(network.members[1:], 1)
         )
         return Programs(router, first, second)
 
+    def start_gateway(self, host: Host, address: str, router: str) -> Process:
+        """Start a gateway with an address inside the tunnel that finds the router at ``router``."""
+        config = {
+            "route_server": f"{self.transport}://{router}:{PORT}",
+            "gateway": address,
+            "route_networks": [TUNNEL_NETWORK],
+        }
+        return self._start(host, "gateway", config)
+
     def _start(self, host: Host, role: str, config: dict[str, Any]) -> Process:
-        config = {**config, "key": KEY, **({} if self.native else {"native": False})}
+        config = {**config, "key": KEY, "native": self._native()}
         file = host.write_file(f"{role}.json", json.dumps(config), mode=0o600)
         return program(host, [role, "--config", str(file)], role)
+
+    def _native(self) -> bool | dict[str, bool]:
+        off = {feature: False for feature in self.without if feature in FEATURES}
+        return self.native and (off or True)
 
 
 def our_subjects(*, classic: bool) -> list[Ours]:

@@ -208,3 +208,37 @@ def _cell(summary: Summary | None) -> str:
         return "-"
     ratio = format_ratio(summary.ratio)
     return format_figure(summary.median) + (f" ({ratio})" if ratio else "")
+
+
+def combined(
+    title: str, measures: Sequence[Measure], written: Sequence[Mapping[str, Any]]
+) -> Report:
+    """Put several reports together that `Report.as_json` gave, as if they were one.
+
+    Their rounds stay apart, so that ratios are within a report still. Raises KeyError or
+    ValueError for what no benchmark with these ``measures`` wrote.
+    """
+    runs: list[Run] = []
+    subjects: dict[str, Mapping[str, Any]] = {}
+    skipped: dict[str, str] = {}
+    for one in written:
+        if one["format"] != FORMAT or one["benchmark"] != written[0]["benchmark"]:
+            raise ValueError("the files are of different benchmarks or versions")
+        before = max((run.round for run in runs), default=0)
+        runs += [Run(**{**run, "round": before + run["round"]}) for run in one["runs"]]
+        subjects |= one["subjects"]
+        skipped |= one["skipped"]
+    first = written[0]
+    return Report(
+        benchmark=first["benchmark"],
+        title=title,
+        command=" && ".join(one["command"] for one in written),
+        started=first["started"],
+        machine=first["machine"],
+        settings=first["settings"],
+        subjects=subjects,
+        skipped={name: reason for name, reason in skipped.items() if name not in subjects},
+        reference=first["reference"],
+        measures=measures,
+        runs=runs,
+    )

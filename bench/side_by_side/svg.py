@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
 
 from bench.side_by_side.results import (
     Measure,
@@ -17,6 +16,7 @@ from bench.side_by_side.results import (
     format_figure,
     format_ratio,
 )
+from bench.side_by_side.shapes import FAINT, INK, bar, document, line, text
 
 WIDTH = 1080
 _MARGIN = 28
@@ -33,11 +33,9 @@ _PANEL_FOOT = 26
 _HEAD = 56
 _LINE = 17
 
-_INK, _FAINT = "#1b2733", "#66727f"
 _OURS = "#1668b8"
 _OURS_CLASSIC = "#7fb3de"
 _REFERENCE, _OTHER = "#4b5560", "#a3acb5"
-_FONT = "font-family='Inter, Helvetica, Arial, sans-serif'"
 
 
 def draw(report: Report, subtitles: Sequence[str]) -> str:
@@ -53,20 +51,17 @@ def draw(report: Report, subtitles: Sequence[str]) -> str:
     panel_height = _PANEL_HEAD + _ROW * len(summary) + _PANEL_FOOT
     height = top + panel_height * math.ceil(len(measures) / _COLUMNS)
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' "
-        f"viewBox='0 0 {WIDTH} {height}' {_FONT} font-size='13' fill='{_INK}'>",
-        f"<rect width='{WIDTH}' height='{height}' fill='white'/>",
-        _text(_MARGIN, 42, report.title, size=22, weight=600),
+        text(_MARGIN, 42, report.title, size=22, weight=600),
         *(
-            _text(_MARGIN, _HEAD + 10 + number * _LINE, line, size=12, fill=_FAINT)
-            for number, line in enumerate(notes)
+            text(_MARGIN, _HEAD + 10 + number * _LINE, note, size=12, fill=FAINT)
+            for number, note in enumerate(notes)
         ),
     ]
     for number, measure in enumerate(measures):
         row, column = divmod(number, _COLUMNS)
         left = _MARGIN + column * (_PANEL_WIDTH + _GAP)
         parts += _panel(report, summary, measure, left, top + row * panel_height)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return document(WIDTH, height, parts)
 
 
 def _legend(report: Report) -> str:
@@ -91,14 +86,14 @@ def _panel(
     better = "more is better" if measure.better == "higher" else "less is better"
     bottom = first_row + _ROW * len(found)
     parts = [
-        _text(left, top + 20, measure.title, size=15, weight=600),
-        _text(left, top + 37, f"{measure.unit}; {better}", size=12, fill=_FAINT),
-        _line(start, first_row - 2, start, bottom, _INK),
+        text(left, top + 20, measure.title, size=15, weight=600),
+        text(left, top + 37, f"{measure.unit}; {better}", size=12, fill=FAINT),
+        line(start, first_row - 2, start, bottom, INK),
     ]
     reference = found.get(report.reference)
     if reference is not None and len(found) > 1:
         at = start + reference.median * scale
-        parts.append(_line(at, first_row - 4, at, bottom, _REFERENCE, dashes="4 3"))
+        parts.append(line(at, first_row - 4, at, bottom, _REFERENCE, dashes="4 3"))
     for number, (name, one) in enumerate(found.items()):
         parts += _bar(report, name, one, start, first_row + number * _ROW, scale)
     return parts
@@ -109,9 +104,9 @@ def _bar(
 ) -> list[str]:
     baseline = top + _BAR - 4
     ours = bool(report.subjects[name]["ours"])
-    label = _text(start - 8, baseline, name, anchor="end", weight=600 if ours else 400)
+    label = text(start - 8, baseline, name, anchor="end", weight=600 if ours else 400)
     if one is None:
-        return [label, _text(start + 6, baseline, "no figure", fill=_FAINT)]
+        return [label, text(start + 6, baseline, "no figure", fill=FAINT)]
     if ours:
         fill = _OURS_CLASSIC if name.endswith("-classic") else _OURS
     else:
@@ -119,43 +114,15 @@ def _bar(
     width = max(one.median * scale, 1.0)
     parts = [
         label,
-        f"<rect x='{start:.1f}' y='{top}' width='{width:.1f}' height='{_BAR}' fill='{fill}'/>",
+        bar(start, top, width, _BAR, fill),
     ]
     end = start + width
     if one.count > 1:
         middle = top + _BAR / 2
         low, high = start + one.minimum * scale, start + one.maximum * scale
-        parts.append(_line(low, middle, high, middle, _INK))
-        parts += [_line(x, middle - 3, x, middle + 3, _INK) for x in (low, high)]
+        parts.append(line(low, middle, high, middle, INK))
+        parts += [line(x, middle - 3, x, middle + 3, INK) for x in (low, high)]
         end = max(end, high)
     ratio = "" if name == report.reference else format_ratio(one.ratio)
-    parts.append(_text(end + 7, baseline, format_figure(one.median), weight=600, aside=ratio))
+    parts.append(text(end + 7, baseline, format_figure(one.median), weight=600, aside=ratio))
     return parts
-
-
-def _text(
-    x: float,
-    y: float,
-    content: str,
-    *,
-    size: int = 13,
-    weight: int = 400,
-    fill: str = _INK,
-    anchor: str = "start",
-    aside: str = "",
-) -> str:
-    # The white edge keeps a figure legible where a line passes behind it.
-    faint = f"<tspan dx='6' font-weight='400' fill='{_FAINT}'>{escape(aside)}</tspan>"
-    return (
-        f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size}' font-weight='{weight}' "
-        f"fill='{fill}' text-anchor='{anchor}' stroke='white' stroke-width='4' "
-        f"paint-order='stroke'>{escape(content)}{faint if aside else ''}</text>"
-    )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dashes: str = "") -> str:
-    dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
-    return (
-        f"<line x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}' "
-        f"stroke='{colour}' stroke-width='1'{dashed}/>"
-    )

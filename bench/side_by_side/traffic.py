@@ -112,6 +112,18 @@ def streams_both_ways(tunnel: Tunnel, seconds: float, each_way: int) -> Streams:
 
 
 @attrs.frozen
+class Transfer:
+    """What came of a TCP stream."""
+
+    megabits_per_second: float
+    """Of payload, as received."""
+    transferred: int
+    """Bytes of payload received."""
+    segment: int
+    """Largest segment that the sender made, bytes of payload; 0 where that is not known."""
+
+
+@attrs.frozen
 class Bulk:
     """A single TCP stream that runs while something else is measured."""
 
@@ -130,6 +142,10 @@ class Bulk:
 
     def finish(self) -> float:
         """Wait for its end; return Mbit/s."""
+        return self.transfer().megabits_per_second
+
+    def transfer(self) -> Transfer:
+        """Wait for its end. Raises RunFailed."""
         try:
             status = self._client.wait(self.seconds + END_TIMEOUT)
         except subprocess.TimeoutExpired as error:
@@ -142,8 +158,11 @@ class Bulk:
             raise RunFailed(f"the bulk transfer failed: {said[-300:].strip()}")
         answer = json.loads(said)
         if has_iperf3():
-            return float(answer["end"]["sum_received"]["bits_per_second"] / 1e6)
-        return probes.TransferResult.from_json(answer).megabits_per_second
+            received = answer["end"]["sum_received"]
+            segment = answer["start"]["tcp_mss_default"]
+            return Transfer(received["bits_per_second"] / 1e6, received["bytes"], segment)
+        result = probes.TransferResult.from_json(answer)
+        return Transfer(result.megabits_per_second, result.transferred, 0)
 
 
 # --- UDP
