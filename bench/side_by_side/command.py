@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.side_by_side import machine, traffic
 from bench.side_by_side.network import RunFailed, Subject, Tunnel
-from bench.side_by_side.ours import Ours, our_subjects
+from bench.side_by_side.ours import WITHOUT, Ours, our_subjects
 from bench.side_by_side.peers import REFERENCE, peers
 from bench.side_by_side.presentation import Presentation
 from bench.side_by_side.results import Measure, Report, Run, combined
@@ -164,6 +164,11 @@ class Progressing:
 def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     """Run a benchmark from the command line; exit status 0 if every run gave figures."""
     options = _parser(benchmark).parse_args(argv)
+    for file in (options.json, options.markdown, options.plot):
+        if file:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+    if options.files:
+        return _publish_again(benchmark, options)
     # Must come before any thread is started.
     try:
         become_root_in_user_namespace()
@@ -172,8 +177,6 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
         print(f"{benchmark.name}: {error}", file=sys.stderr)
         return 1
     console = Console(stderr=True)
-    if options.files:
-        return _publish_again(benchmark, options)
     subjects, parts, skipped = _choose(benchmark, options)
     facts = machine.look()
     _warn(console, facts, skipped, options.without)
@@ -197,9 +200,6 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
         measures=benchmark.measures,
         runs=[],
     )
-    for file in (options.json, options.markdown, options.plot):
-        if file:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
     interrupted = False
     turns = in_turns(subjects, parts, settings.rounds)
@@ -238,8 +238,16 @@ def _publish_again(benchmark: Benchmark, options: argparse.Namespace) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"{benchmark.name}: --from: {error}", file=sys.stderr)
         return 1
-    names = list(report.subjects)
-    _publish(benchmark, attrs.evolve(report, runs=in_order(report.runs, names)), options)
+    known = [each.name for each in benchmark.subjects(classic=True, tuned=True)]
+
+    def rank(name: str) -> int:
+        whole = name.partition(WITHOUT)[0]
+        return known.index(whole) if whole in known else len(known)
+
+    names = sorted(report.subjects, key=rank)
+    subjects = {name: report.subjects[name] for name in names}
+    runs = in_order(report.runs, names)
+    _publish(benchmark, attrs.evolve(report, subjects=subjects, runs=runs), options)
     return 0
 
 

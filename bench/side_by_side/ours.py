@@ -16,6 +16,9 @@ from polevpn_trio.lab.overlay import PORT, TRANSPORTS, program
 
 KEY = "benchmark"
 
+WITHOUT = "-no-"
+"""What stands in a subject's name before each feature that it does without."""
+
 
 @attrs.frozen
 class Ours:
@@ -34,7 +37,7 @@ class Ours:
     @property
     def name(self) -> str:
         name = self.transport if self.native else f"{self.transport}-classic"
-        return "-no-".join([name, *self.without])
+        return WITHOUT.join([name, *self.without])
 
     @property
     def description(self) -> str:
@@ -76,11 +79,12 @@ class Ours:
         return self._start(host, "gateway", config)
 
     def _start(self, host: Host, role: str, config: dict[str, Any]) -> Process:
-        config = {**config, "key": KEY, "native": self._native()}
+        config = {**config, "key": KEY, "native": self.native_key()}
         file = host.write_file(f"{role}.json", json.dumps(config), mode=0o600)
         return program(host, [role, "--config", str(file)], role)
 
-    def _native(self) -> bool | dict[str, bool]:
+    def native_key(self) -> bool | dict[str, bool]:
+        """Give the value of ``native`` in the configuration of either end."""
         off = {feature: False for feature in self.without if feature in FEATURES}
         return self.native and (off or True)
 
