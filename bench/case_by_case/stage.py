@@ -22,7 +22,7 @@ from pathlib import Path
 import attrs
 
 from bench.case_by_case.crowd import AT_ONCE
-from bench.side_by_side.network import Network, RunFailed, Tunnel
+from bench.side_by_side.network import RunFailed, Tunnel
 from bench.side_by_side.ours import KEY, Ours
 from polevpn_trio.lab.namespaces import Host, Lab, Process
 from polevpn_trio.lab.overlay import PORT, python_path
@@ -52,7 +52,7 @@ class Stage:
         """Start the programs and wait for a first packet. Raises RunFailed."""
         self.lab = lab
         self.transport = transport
-        self.tunnel = Tunnel.start(Network(lab), Ours(transport))
+        self.tunnel = Tunnel.start(lab, Ours(transport))
         self._machines = 0
 
     @property

@@ -130,7 +130,7 @@ def test_earlier_reports_are_put_together(
     ]
     assert main(latency.BENCHMARK, [*words, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [run["round"] for run in said["runs"]] == [1, 3, 2]
+    assert [run["round"] for run in said["runs"]] == [2, 1, 3]
     measure = latency.BENCHMARK.measures[0].name
     assert said["summary"]["tinc"][measure]["median"] == 6.0
     assert said["summary"]["openvpn"][measure]["median"] == 2.0
