@@ -74,6 +74,7 @@ FIGURES = (
     Figure("bytes", "bytes on the wire per byte carried", "", "lower"),
     Figure("back", "bytes on the wire the other way per byte carried", "", "lower"),
     Figure("overrun", "packets lost by sending too much", "%", "lower"),
+    Figure("late", "the emulator was late, 99 %", "ms", "lower"),
     Figure("voice", "speech in time, forward", "%", "higher"),
     Figure("voice_back", "speech in time, backward", "%", "higher"),
 )
@@ -168,6 +169,7 @@ def wire_figures(
         "bytes": (end.bytes_in - start.bytes_in) / carried_bytes,
         "back": back / carried_bytes,
         "overrun": overrun / packets * 100,
+        "late": max(each.late_percentile(99) for each in (end, after.backward.path)) * 1000,
     }
 
 

@@ -47,6 +47,7 @@ VIEWS = (
         ("packets", "bytes", "back"),
     ),
     View("Packets on the wire lost by sending too much, %", ("overrun",)),
+    View("How late the emulator was, 99 %, ms", ("late",)),
     View("Speech in time, %: forward / backward", ("voice", "voice_back")),
     View(
         "Sharing, Mbit/s: first / second / share of the first, %",

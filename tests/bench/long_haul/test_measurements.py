@@ -37,7 +37,7 @@ def test_the_wire_is_compared_with_what_was_carried() -> None:
         lost_knee=22,
         lost_random=300,
     )
-    back = attrs.evolve(NOTHING, bytes_in=100_000)
+    back = attrs.evolve(NOTHING, bytes_in=100_000, late=(0, 98, 1, 1))
     carried = Transfer(megabits_per_second=1.0, transferred=1_000_000, segment=1000)
     figures = wire_figures(counted(before, NOTHING), counted(after, back), carried, pings=100)
     assert figures == {
@@ -46,6 +46,7 @@ def test_the_wire_is_compared_with_what_was_carried() -> None:
         "back": pytest.approx(100_000 / 1_008_400),
         # Random loss is not the sender's doing.
         "overrun": pytest.approx(10.0),
+        "late": pytest.approx(0.004),
     }
 
 
