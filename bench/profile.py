@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.profiling import allocations, perf, tables
 from bench.profiling.tables import Section, Stream
 from bench.side_by_side import machine, traffic
-from bench.side_by_side.network import Network, RunFailed, Tunnel
+from bench.side_by_side.network import RunFailed, Tunnel
 from bench.side_by_side.ours import Ours, our_subjects
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
@@ -117,7 +117,7 @@ def _measure(
 def time_and_calls(subject: Ours, seconds: float) -> list[Section]:
     """Run two streams through a subject: one to sample where it spends its time, one to count."""
     with Lab() as lab, tempfile.TemporaryDirectory() as name:
-        tunnel = Tunnel.start(Network(lab), subject)
+        tunnel = Tunnel.start(lab, subject)
         traffic.one_stream(tunnel, WARM_UP)
         return [
             _time(tunnel, seconds, Path(name)),
@@ -152,7 +152,7 @@ def allocated(subject: Ours, seconds: float) -> list[Section]:
     with tempfile.TemporaryDirectory() as name, Lab() as lab:
         folder = Path(name)
         with allocations.counting(allocations.build(folder), folder):
-            tunnel = Tunnel.start(Network(lab), subject)
+            tunnel = Tunnel.start(lab, subject)
         traffic.one_stream(tunnel, WARM_UP)
         pids = _pids(tunnel)
         before = [allocations.read(folder, pid) for pid in pids]
