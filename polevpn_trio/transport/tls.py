@@ -7,6 +7,7 @@ is copied through Python between the kernel and OpenSSL.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,9 @@ RECEIVE_SIZE = 131_072
 
 RECORD_SIZE = 16_384
 """The largest TLS record (RFC 8446 section 5.1), which is what one read call yields at most."""
+
+LINGER_SECONDS = 0.5
+"""How long a closed link waits for the peer to end its side as well."""
 
 NOT_SENT_LIMIT = 131_072
 """Bytes that may wait in the kernel beyond what is on its way: what is more only makes control
@@ -71,6 +75,7 @@ class TlsStream(trio.abc.Stream):
         self._view = memoryview(self._buffer)
         self._send_lock = trio.StrictFIFOLock()
         self._broken = False
+        self._shut_down = False
         # What `send_nowait` could not send.
         self._rest = memoryview(b"")
 
@@ -149,6 +154,8 @@ class TlsStream(trio.abc.Stream):
 
     def _receive(self, limit: int) -> memoryview | None:
         """Take up to ``limit`` bytes that are there; None if there are none yet."""
+        if self._shut_down:
+            raise trio.ClosedResourceError("this side has ended the stream")
         filled = 0
         while True:
             try:
@@ -244,17 +251,46 @@ class TlsStream(trio.abc.Stream):
         async with self._send_lock:
             await trio.lowlevel.wait_writable(self._socket)
 
+    def shut_down(self) -> None:
+        """Send close_notify if the socket takes it at once, and end our direction of TCP.
+
+        Nobody receives any more from then on.
+        """
+        if self._shut_down:
+            return
+        self._shut_down = True
+        if not self._broken:
+            self._broken = True
+            # A whole goodbye would wait for the peer's; its record is all that matters.
+            with contextlib.suppress(OSError, ValueError):
+                self._socket.unwrap()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        eager.notify_closing(self._socket.fileno())
+
+    async def linger(self) -> None:
+        """Throw away what the peer sends until it ends its direction too; after `shut_down`.
+
+        A socket that is closed with something unread, or sent something after that, resets the
+        connection instead, and the peer may lose what it has not read. The caller sets the
+        deadline.
+        """
+        while True:
+            try:
+                # Past OpenSSL, for which the connection is over.
+                if not socket.socket.recv_into(self._socket, self._buffer):
+                    return
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except (OSError, trio.ClosedResourceError):
+                return
+
     def close(self) -> None:
-        """Send close_notify if the socket takes it at once, and close."""
+        """Close at once, after what `shut_down` does."""
         if self._socket.fileno() == -1:
             return
-        if not self._broken:
-            # A whole goodbye would wait for the peer's; its record is all that matters.
-            try:
-                self._socket.unwrap()
-            except (OSError, ValueError):
-                self._broken = True
-        eager.notify_closing(self._socket.fileno())
+        self.shut_down()
+        trio.lowlevel.notify_closing(self._socket.fileno())
         self._socket.close()
 
     async def aclose(self) -> None:
@@ -296,14 +332,20 @@ class TlsLink(Link):
         self._bytes_received = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Finish what the socket would not take at once; TCP has its own timers."""
+        """Finish what the socket would not take at once, and at the end let the peer hear it."""
         task_status.started()
-        while True:
-            await self._unfinished.wait()
-            if self._closed.is_set():
-                break
-            self._unfinished = trio.Event()
-            await self._send_all(b"")
+        try:
+            while True:
+                await self._unfinished.wait()
+                if self._closed.is_set():
+                    break
+                self._unfinished = trio.Event()
+                await self._send_all(b"")
+        finally:
+            self.close()
+            with trio.move_on_after(LINGER_SECONDS, shield=True):
+                await self._stream.linger()
+            self._stream.close()
 
     @property
     def ready(self) -> bool:
@@ -382,8 +424,8 @@ class TlsLink(Link):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Send close_notify and close the connection."""
-        self._stream.close()
+        """Send close_notify and end the link; `run` closes the connection a little later."""
+        self._stream.shut_down()
         super().close()
         self._unfinished.set()
 

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from polevpn_trio.errors import HostError, LinkLost
+from polevpn_trio.transport import tls
 from polevpn_trio.transport.tls import TlsLink, TlsStream, client_context, server_context
 
 
@@ -78,6 +79,43 @@ def test_close_tells_the_peer_and_wakes_our_own_tasks(certificates: Any) -> None
         assert await server.receive_some() == b""
 
     over_stream(certificates.rsa, body)
+
+
+def test_a_closed_link_resets_nothing_that_the_peer_still_says(certificates: Any) -> None:
+    """What arrives before the close, and what arrives after it."""
+
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        link = TlsLink(client, "peer")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(link.run)
+            await server.send_all(b"unread")
+            link.close()
+            await server.send_all(b"too late")
+            assert await server.receive_some() == b""
+            with pytest.raises(trio.ClosedResourceError):
+                await client.receive_some()
+            assert server._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+            assert client._socket.fileno() != -1
+            server.close()
+        assert client._socket.fileno() == -1
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_a_peer_that_never_ends_its_side_is_left_in_the_end(
+    certificates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "LINGER_SECONDS", 0.02)
+
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        link = TlsLink(client, "peer")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(link.run)
+            nursery.cancel_scope.cancel()
+        assert client._socket.fileno() == -1
+        assert await server.receive_some() == b""
+
+    over_stream(certificates.ecdsa, body)
 
 
 def test_a_connection_reset_is_an_end_like_another(certificates: Any) -> None:
