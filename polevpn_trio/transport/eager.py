@@ -6,11 +6,16 @@ to waiting. `while_readable` therefore has a function called that takes what is 
 on, as far as that goes without waiting; the task that called it wakes only when there is something
 to wait for. `EagerReads` makes these calls in place of Trio's own wait for the kernel, and lets
 Trio go on when Trio itself has something to do. Where it is not installed, the task makes them.
+
+`Timer` does the same for deadlines that come with packets, such as those of acknowledgements.
 """
 
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
+import math
 import select
 import time
 from collections.abc import Callable, Iterator
@@ -37,11 +42,16 @@ class EagerReads(trio.abc.Instrument):
     def __init__(self, trio_epoll: int) -> None:
         self._trio_epoll = trio_epoll
         self._token = trio.lowlevel.current_trio_token()
+        # What Trio's clock is ahead of the one that is cheaper to read.
+        self._ahead = trio.current_time() - time.perf_counter()
+        # (when in Trio's time, a number to tell equals apart, timer); each timer has an entry
+        # that is not later than its time, and perhaps outdated ones.
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
         self._readers: dict[int, _Reader] = {}
         self._epoll = select.epoll()
         self._epoll.register(trio_epoll, select.EPOLLIN)
         self._trio_must_run = False
-        self._deadline = 0.0
 
     def add(self, fd: int, reader: _Reader) -> None:
         """Call the reader whenever there is something to read, until `remove`."""
@@ -65,10 +75,9 @@ class EagerReads(trio.abc.Instrument):
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
 
-    def wake_by(self, when: float) -> None:
-        """Note that Trio has something to do at ``when``, in Trio's time, if not before."""
-        deadline = time.perf_counter() + (when - trio.current_time())
-        self._deadline = min(self._deadline, deadline)
+    def queue(self, timer: Timer, when: float) -> None:
+        """Look at the timer at ``when``, in Trio's time."""
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
         """Note that a task has become runnable."""
@@ -76,21 +85,35 @@ class EagerReads(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         """Do what Trio is about to do: wait for the kernel, ``timeout`` seconds at most."""
-        if not self._readers:
-            return
         if timeout <= 0:
             self._serve(0)
+            self._call_due(time.perf_counter())
             return
         self._trio_must_run = False
         now = time.perf_counter()
-        self._deadline = now + timeout
-        while not self._trio_must_run and now < self._deadline:
-            if not self._serve(self._deadline - now):
+        deadline = now + timeout
+        while not self._trio_must_run and now < deadline:
+            until = deadline
+            if self._timers:
+                until = min(until, self._timers[0][0] - self._ahead)
+            if not self._serve(max(until - now, 0.0)):
                 # Trio will find the same, and not wait.
                 return
             now = time.perf_counter()
+            self._call_due(now)
         # Trio still means to wait for as long as it did before.
         self._token.run_sync_soon(_nothing, idempotent=True)
+
+    def _call_due(self, now: float) -> None:
+        """Call the timers whose time has come."""
+        timers = self._timers
+        now += self._ahead
+        # What they put in anew for now has its turn after the next look at the kernel.
+        for _ in range(len(timers)):
+            if not timers or timers[0][0] > now:
+                return
+            when, _, timer = heapq.heappop(timers)
+            timer.look(when, now)
 
     def _serve(self, timeout: float) -> bool:
         """Serve what is or becomes readable within the time; False if Trio has some of it."""
@@ -131,7 +154,9 @@ def _find_trio_epoll() -> int | None:
 def reading_eagerly() -> Iterator[None]:
     """Have `while_readable` work eagerly in this Trio run, inside of the block."""
     trio_epoll = _find_trio_epoll()
-    if trio_epoll is None or _current.get() is not None:
+    # Another clock than the system's may stand still while the kernel is waited for.
+    timely = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+    if trio_epoll is None or not timely or _current.get() is not None:
         yield
         return
     reads = EagerReads(trio_epoll)
@@ -195,11 +220,74 @@ def notify_closing(fd: int) -> None:
     trio.lowlevel.notify_closing(fd)
 
 
-def wake_by(when: float) -> None:
-    """Tell that a deadline was moved forward to ``when``, in Trio's time.
+class Timer:
+    """Calls ``due`` at a time that may be moved often and cheaply, without waking a task.
 
-    Whoever may do that while a handler runs must: Trio has worked out before how long to wait.
+    For as long as `run` runs, which is where an error of ``due`` comes out. Must be made inside
+    of a Trio run.
     """
-    reads = _current.get()
-    if reads is not None:
-        reads.wake_by(when)
+
+    def __init__(self, due: Callable[[], None]) -> None:
+        self._due = due
+        self._reads = _current.get()
+        self._when = math.inf
+        # The time of the entry by which we are going to be looked at.
+        self._queued = math.inf
+        self._stopped = trio.Event()
+        self._stopped.set()
+        self._scope = trio.CancelScope()
+        self._failure: Exception | None = None
+
+    @property
+    def when(self) -> float:
+        """When it is due, in Trio's time; infinite if not at all."""
+        return self._when
+
+    def set(self, when: float) -> None:
+        """Be due at ``when``, in Trio's time, and not before."""
+        self._when = when
+        if self._reads is None:
+            self._scope.deadline = when
+        elif when < self._queued:
+            self._queued = when
+            self._reads.queue(self, when)
+
+    def look(self, entry: float, now: float) -> None:
+        """Call ``due`` if it is time, else be looked at again. For `EagerReads`."""
+        if entry != self._queued:
+            # Overtaken by an earlier one.
+            return
+        self._queued = math.inf
+        if self._when > now:
+            if self._when < math.inf:
+                self.set(self._when)
+        elif not self._stopped.is_set():
+            self._when = math.inf
+            try:
+                self._due()
+            except Exception as error:
+                self._failure = error
+                self._stopped.set()
+
+    async def run(self) -> None:
+        """See to it that ``due`` is called, until `stop`. Raises what it raises."""
+        self._stopped = trio.Event()
+        self.set(self._when)
+        while self._reads is None and not self._stopped.is_set():
+            with trio.CancelScope(deadline=self._when) as self._scope:
+                await self._stopped.wait()
+            if self._when <= trio.current_time() and not self._stopped.is_set():
+                self._when = math.inf
+                self._due()
+        await self._stopped.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Make `run` return, and call nothing until it is run again."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Stop for good, and let go of what was called."""
+        self.stop()
+        self._due = _nothing

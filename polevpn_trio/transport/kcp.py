@@ -7,7 +7,6 @@ timer) ends in `KcpLink._flush`, which sends what is due and arms the one timer 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
@@ -96,9 +95,7 @@ class KcpLink(Link):
         self._at_leisure = False
         self._rest: Awaitable[None] | None = None
         self._progress = trio.Event()
-        self._timer = trio.CancelScope()
-        # That of the timer, without the price of asking it.
-        self._deadline = math.inf
+        self._timer = eager.Timer(self.flush)
         self._bytes_sent = 0
         self._bytes_received = 0
 
@@ -120,12 +117,9 @@ class KcpLink(Link):
             if self._blocked:
                 await self._session.drain()
                 self._blocked = False
-            self._flush()
-            if self._blocked:
-                continue
-            self._deadline = self._conversation.next_timeout()
-            with trio.CancelScope(deadline=self._deadline) as self._timer:
-                await self._closed.wait()
+            self.flush()
+            if not self._blocked and not self._closed.is_set():
+                await self._timer.run()
 
     @property
     def ready(self) -> bool:
@@ -167,13 +161,10 @@ class KcpLink(Link):
             )
             if count < BATCH:
                 break
-        # A wake-up in vain costs as much as thirty moves of the deadline, but segments are
-        # acknowledged long before they time out: put off only what is put off by a lot.
-        turn = -math.inf if self._blocked else conversation.next_timeout()
-        if turn < self._deadline or turn - self._deadline > self._deadline - now:
-            self._deadline = turn
-            self._timer.deadline = turn
-            eager.wake_by(turn)
+        if self._blocked:
+            self._timer.stop()
+        else:
+            self._timer.set(conversation.next_timeout())
         self._progress.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
             self._fail(LinkLost("the peer acknowledges nothing"))
@@ -314,7 +305,7 @@ class KcpLink(Link):
             self._session.close()
             if self._release is not None:
                 self._release()
-            self._timer.deadline = -math.inf
+            self._timer.close()
             self._progress.set()
         super().close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import trio
 import trio.testing
 
 from polevpn_trio.transport import eager
-from polevpn_trio.transport.eager import reading_eagerly, while_readable
+from polevpn_trio.transport.eager import Timer, reading_eagerly, while_readable
 
 
 @pytest.fixture(params=["eager", "by task"])
@@ -150,31 +151,107 @@ def test_trios_own_descriptors_and_deadlines_are_not_forgotten() -> None:
     trio.run(main)
 
 
-def test_a_deadline_that_a_handler_moves_forward_is_kept() -> None:
+def test_a_timer_calls_when_it_is_due_however_it_was_moved(mode: Mode) -> None:
     async def main() -> None:
-        scope = trio.CancelScope()
+        calls: list[tuple[str, bool]] = []
 
-        def hurry() -> bool:
-            os.read(reading, 1)
-            scope.deadline = trio.current_time() + 0.01
-            eager.wake_by(scope.deadline)
-            return True
+        def made(name: str) -> Timer:
+            def due() -> None:
+                calls.append((name, trio.current_time() >= times[name]))
+                if len(calls) == 3:
+                    nursery.cancel_scope.cancel()
 
-        async def wait() -> None:
-            # Far beyond what the test would be waited for.
-            with scope:
-                await trio.sleep(3600)
-            nursery.cancel_scope.cancel()
+            return Timer(due)
 
-        with reading_eagerly(), pipe() as (reading, writing):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(wait)
-                nursery.start_soon(while_readable, reading, hurry)
-                await trio.testing.wait_all_tasks_blocked()
-                os.write(writing, b"!")
-        assert scope.cancelled_caught
+        with mode():
+            timers = {name: made(name) for name in ("kept", "put off", "hurried", "never")}
+            start = trio.current_time()
+            times = {"kept": start + 0.02, "put off": start + 0.03, "hurried": start + 0.01}
+            with trio.fail_after(20):
+                async with trio.open_nursery() as nursery:
+                    for timer in timers.values():
+                        nursery.start_soon(timer.run)
+                    timers["kept"].set(times["kept"])
+                    timers["put off"].set(start + 0.005)
+                    timers["put off"].set(times["put off"])
+                    timers["hurried"].set(start + 3600)
+                    timers["hurried"].set(times["hurried"])
+                    timers["never"].set(start + 0.01)
+                    timers["never"].set(math.inf)
+        assert calls == [("hurried", True), ("kept", True), ("put off", True)]
+        assert all(timer.when == math.inf for timer in timers.values())
 
     trio.run(main)
+
+
+def test_a_timer_that_was_stopped_waits_until_it_is_run_again(mode: Mode) -> None:
+    async def main() -> None:
+        def due() -> None:
+            calls.append(running)
+            timer.stop()
+
+        calls: list[bool] = []
+        running = False
+        with mode():
+            timer = Timer(due)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(timer.run)
+                await trio.testing.wait_all_tasks_blocked()
+                timer.set(trio.current_time() + 0.001)
+                timer.stop()
+            await trio.sleep(0.01)
+            assert calls == []
+            running = True
+            with trio.fail_after(20):
+                await timer.run()
+            assert calls == [True]
+
+    trio.run(main)
+
+
+def test_what_a_timer_calls_may_fail_and_ends_nothing_else(mode: Mode) -> None:
+    async def main() -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        with mode(), trio.fail_after(20):
+            healthy = Timer(lambda: healthy.stop())
+            failing = Timer(fail)
+            now = trio.current_time()
+            failing.set(now)
+            healthy.set(now)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(healthy.run)
+                with pytest.raises(ZeroDivisionError):
+                    await failing.run()
+
+    trio.run(main)
+
+
+def test_a_timer_that_is_always_due_leaves_the_others_their_turns(mode: Mode) -> None:
+    async def main() -> None:
+        with mode(), pipe() as (reading, writing), trio.fail_after(20):
+            eager_one = Timer(lambda: eager_one.set(trio.current_time()))
+            eager_one.set(trio.current_time())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(eager_one.run)
+                await trio.sleep(0.001)
+                os.write(writing, b"!")
+                await while_readable(reading, lambda: not os.read(reading, 1))
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_another_clock_than_the_systems_is_left_to_trio() -> None:
+    async def main() -> None:
+        with reading_eagerly():
+            timer = Timer(lambda: timer.stop())
+            timer.set(trio.current_time() + 3600)
+            await timer.run()
+            assert trio.current_time() >= 3600
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_without_trios_descriptor_the_tasks_do_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,10 +140,10 @@ def test_what_is_acknowledged_in_time_wakes_nobody_for_its_timeout() -> None:
             nursery.start_soon(listen, near)
             nursery.start_soon(listen, far)
             await near.send_batch([b"heartbeat"])
-            assert near._timer.deadline <= trio.current_time() + 0.2
+            assert near._timer.when <= trio.current_time() + 0.2
             # The round trip and the delay of the acknowledgement: long before the timeout.
             await trio.sleep(0.03)
-            assert near._timer.deadline == far._timer.deadline == math.inf
+            assert near._timer.when == far._timer.when == math.inf
             nursery.cancel_scope.cancel()
 
     over_pair(body)
