@@ -15,6 +15,9 @@ nox.options.sessions = ["lint", "types", "tests_pure", "tests_compiled", "build"
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 
+LOCK = "conf/requirements.txt"
+"""What a release installs: every package by version and hash."""
+
 
 def run(session: nox.Session, *arguments: str, **env: str) -> None:
     """Call ``./run`` with the session's environment in place of ``.venv``."""
@@ -62,6 +65,24 @@ def tests_boundschecked(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build sdist and wheel, with and without a compiler, and install them."""
     run(session, "test-packaging", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin what a release installs to the newest versions that are allowed, with hashes."""
+    session.install("uv")
+    session.run(
+        *("uv", "pip", "compile", "pyproject.toml", "--universal", "--upgrade"),
+        *("--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"),
+        *("--no-header", "--quiet", "--output-file", LOCK),
+    )
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask the advisory databases about what a release installs."""
+    session.install("pip-audit")
+    session.run("pip-audit", "--requirement", LOCK, "--require-hashes", "--disable-pip", "--strict")
 
 
 @nox.session
