@@ -27,6 +27,7 @@ from polevpn_trio.frames.codec import (
     GROUP_BY_DESTINATION,
     S2C_IPDATA,
     FrameReader,
+    FrameRun,
 )
 from polevpn_trio.frames.messages import RegisterRequest
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
@@ -57,6 +58,13 @@ MAX_FILES = 1 << 16
 """Open files asked of the kernel: each TCP connection is one, and the usual limit is 1,024."""
 
 LISTEN_BACKLOG = 1024
+
+MOST_RUNS = 128
+"""Runs of packets taken from one gateway before others get their turn. Each is a decision where to
+send it; they may hold 64 KiB for one destination, or a single packet when somebody scans."""
+LARGEST_PIECE = 65_536
+SMALLEST_PIECE = 4096
+"""Bytes of a gateway's stream that are taken at a time: fewer, the shorter its runs are."""
 
 REFUSAL_SECONDS = 2.0
 """How long the answer to a wrong key may take to reach the peer before the link is closed."""
@@ -147,6 +155,8 @@ class GatewayConnection:
         self._outgoing = OutgoingQueue(router.config.queue_bytes)
         self._authenticated = trio.Event()
         self._closed_because: str | None = None
+        # Bytes of its stream that are taken at a time.
+        self._piece = LARGEST_PIECE
         self.name = f"{link.scheme} {link.peer}"
 
     @property
@@ -210,8 +220,40 @@ class GatewayConnection:
         await self._link.receive_each(self._take_untrusted)
 
     def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
+        view = memoryview(data)
+        taken = 0
+        while view:
+            piece, view = view[: self._piece], view[self._piece :]
+            runs = self._read_untrusted(piece)
+            refusal = self._take_runs_untrusted(runs)
+            if refusal is not None:
+                return refusal
+            taken += len(runs)
+            if view and taken > MOST_RUNS:
+                return self._take_rest_untrusted(view)
+        return None
+
+    async def _take_rest_untrusted(self, view: memoryview) -> None:
+        """Take what consists of many short runs bit by bit, with turns for others in between."""
+        while view:
+            await trio.lowlevel.checkpoint()
+            piece, view = view[: self._piece], view[self._piece :]
+            refusal = self._take_runs_untrusted(self._read_untrusted(piece))
+            if refusal is not None:
+                await refusal
+
+    def _read_untrusted(self, piece: memoryview) -> list[FrameRun]:
+        """Read the next bytes of the stream, and see how many of them to read at a time."""
+        runs = self._reader.receive_data_untrusted(piece)
+        if len(runs) > MOST_RUNS:
+            self._piece = max(len(piece) * MOST_RUNS // len(runs), SMALLEST_PIECE)
+        elif self._piece < LARGEST_PIECE and 2 * len(runs) < MOST_RUNS:
+            self._piece *= 2
+        return runs
+
+    def _take_runs_untrusted(self, runs: list[FrameRun]) -> Awaitable[None] | None:
         packets = []
-        for run in self._reader.receive_data_untrusted(data):
+        for run in runs:
             if run.version and self._session.accepts_data:
                 packets.append(run)
             elif run.version:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import IPv4Address, IPv4Network
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from polevpn_trio import router as router_module
 from polevpn_trio.control.admission import Admission
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.errors import HostError, LinkLost
+from polevpn_trio.forwarding.forwarder import Peer
 from polevpn_trio.frames import codec
+from polevpn_trio.frames.codec import FrameRun
 from polevpn_trio.nursery_tree import open_root
-from polevpn_trio.router import MAX_LOGIN_BYTES, GatewayConnection, Router, SitePeer
+from polevpn_trio.router import MAX_LOGIN_BYTES, MOST_RUNS, GatewayConnection, Router, SitePeer
 from polevpn_trio.site import Site
 from polevpn_trio.transport.outgoing import MAX_CONTROL_FRAMES
 from tests.memory_device import MemoryDevice
@@ -129,6 +132,50 @@ def test_forwards_between_gateways_and_rewrites_only_the_command() -> None:
         ]
         assert a.of(codec.S2C_IPDATA) == []
         assert world.router.statistics().forwarder.no_route == 1
+
+    with_router(body)
+
+
+def test_who_scans_leaves_turns_to_others_and_keeps_his_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of packets at once, each a decision of its own, and then one for somebody."""
+    scanned = [ipv4("192.168.1.5", f"203.0.{n // 250}.{n % 250}") for n in range(3000)]
+
+    async def body(world: World) -> None:
+        a, b = world.connect(), world.connect(number=2)
+        await a.join("10.8.0.1", "192.168.1.0/24")
+        await b.join("10.8.0.2", "192.168.2.0/24")
+        decided: list[int] = []
+        begun = trio.Event()
+        route_batch = world.router.forwarder.route_batch
+
+        def counted(runs: Sequence[FrameRun], sender: Peer) -> None:
+            decided.append(len(runs))
+            route_batch(runs, sender)
+            begun.set()
+
+        monkeypatch.setattr(world.router.forwarder, "route_batch", counted)
+        turns: list[int] = []
+
+        await a.send(*scanned, PACKET)
+        await begun.wait()
+        while sum(decided) <= len(scanned):
+            turns.append(len(decided))
+            await trio.lowlevel.checkpoint()
+        await trio.sleep(1)
+        assert len(b.of(codec.S2C_IPDATA)) == 1
+        assert world.router.statistics().forwarder.no_route == len(scanned)
+        # The first piece is as large as one for a single destination would be.
+        assert max(decided[1:]) <= MOST_RUNS
+        # In the order that chance gives them.
+        assert all(after - before <= 2 for before, after in pairwise(turns))
+        assert len(turns) >= (len(scanned) - decided[0]) // MOST_RUNS
+
+        # What has few runs is taken in large pieces again.
+        await a.send(*[PACKET] * 3000)
+        await trio.sleep(1)
+        assert len(b.of(codec.S2C_IPDATA)) == 3001
 
     with_router(body)
 

@@ -3,7 +3,8 @@
 The way of a received batch:
 
 1. `DtlsEndpoint.run` is the one receive loop of the socket. It looks at the sender's address
-   and the type of the records, and awaits nothing on behalf of any peer.
+   and the type of the records, and awaits nothing on behalf of any peer. When more comes than it
+   can take in, established peers get sockets of their own (`own_socket.py`), which take turns.
 2. Records of an established session go, undecrypted, to its owner if that is at leisure, else
    into the session's bounded channel.
 3. Whoever owns the session takes them from there and opens them with
@@ -48,6 +49,7 @@ from polevpn_trio.transport.handshake import (
     split_records_untrusted,
     take_over,
 )
+from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket
 
 __all__ = [
@@ -69,6 +71,8 @@ _CIPHERS = b":".join(name.encode() for name in records.SUITES)
 TURN_BUDGET = 16
 """Socket batches taken in before other tasks get their turn: as many as the owner of a session
 works off in one turn of its own, so that what it cannot keep up with waits in the kernel."""
+TURN_SECONDS = 0.002
+"""Seconds after which a turn ends in any case: some batches cost far more than others."""
 MAX_EARLY_DATAGRAMS = 64
 """Application datagrams kept for a handshake that is about to be finished."""
 HANDSHAKE_MTU = 1232
@@ -156,6 +160,7 @@ class EndpointStatistics:
     ``early_overflow``: application data beyond what is kept for an unfinished handshake.
     ``outgoing_blocked``: what OpenSSL wanted to send and may not any more.
     ``half_open_evicted``: handshakes given up to make room for newer ones.
+    ``own_sockets``: peers that were given sockets of their own, and have them still.
     """
 
     sessions: int
@@ -174,6 +179,7 @@ class EndpointStatistics:
     alert_ignored: int
     early_overflow: int
     outgoing_blocked: int
+    own_sockets: int
 
 
 @attrs.define(eq=False)
@@ -219,6 +225,7 @@ class DtlsEndpoint:
         self._counts: Counter[str] = Counter()
         # Owners that took something in this turn, in order.
         self._attending: dict[Owner, None] = {}
+        self._own_sockets = OwnSockets(udp, self._receive_turn)
 
     # 1. From the socket to whom it may concern
 
@@ -229,8 +236,10 @@ class DtlsEndpoint:
         self._running = True
         task_status.started()
         try:
-            await self._udp.while_readable(self._take_turn)
-        except trio.ClosedResourceError:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._own_sockets.serve)
+                await self._udp.while_readable(self._take_turn)
+        except* trio.ClosedResourceError:
             # The only way for an endpoint to end by itself: somebody closed it.
             if not self._closed:
                 raise
@@ -238,18 +247,31 @@ class DtlsEndpoint:
             self._running = False
 
     def _take_turn(self) -> bool:
-        """Receive what is there, within the budget."""
+        """Receive what is there, within the budget; relieve the socket if that is not all."""
+        senders = self._receive_turn(self._udp)
+        if senders:
+            self._own_sockets.give(address for address in senders if address in self._sessions)
+        return True
+
+    def _receive_turn(self, udp: BatchSocket) -> list[Address]:
+        """Receive from one socket; return who has sent something if there may be more."""
+        senders: list[Address] = []
+        end = trio.current_time() + TURN_SECONDS
         for number in range(TURN_BUDGET):
             try:
-                data, segment_size, address = self._udp.receive_batch_nowait()
+                data, segment_size, address = udp.receive_batch_nowait()
             except BlockingIOError:
+                senders = []
                 break
+            senders.append(address)
             self._dispatch_batch_untrusted(data, segment_size, address)
             if number == 0 and len(data) <= segment_size:
                 # A lone packet: it need not wait for us to find out that nothing follows it.
                 self._end_turn()
+            if trio.current_time() >= end:
+                break
         self._end_turn()
-        return True
+        return senders
 
     def _end_turn(self) -> None:
         if self._attending:
@@ -498,6 +520,7 @@ class DtlsEndpoint:
         address = session.peer_address
         if self._sessions.get(address) is session:
             del self._sessions[address]
+            self._own_sockets.take_away(address)
             if address not in self._handshakes:
                 self._socket.guards.pop(address, None)
 
@@ -509,6 +532,7 @@ class DtlsEndpoint:
             session.close()
         self._closed = True
         self._dtls.close()
+        self._own_sockets.close()
         self._udp.close()
 
     def _check_open(self) -> None:
@@ -535,4 +559,5 @@ class DtlsEndpoint:
             alert_ignored=counts["alert_ignored"],
             early_overflow=counts["early_overflow"],
             outgoing_blocked=self._socket.blocked,
+            own_sockets=len(self._own_sockets),
         )

@@ -96,6 +96,7 @@ class BatchSocket(Protocol):
     ) -> int: ...
     async def while_readable(self, handler: Handler) -> None: ...
     async def wait_writable(self) -> None: ...
+    def split_off(self, address: Address) -> BatchSocket | None: ...
     def close(self) -> None: ...
     def getsockname(self) -> Address: ...
     def path_mtu(self, address: Address) -> int: ...
@@ -191,6 +192,33 @@ class UdpSocket:
             sock.close()
             raise LinkLost(f"cannot reach {address[0]}: {_reason(error)}") from error
         return cls(sock, peer, gso=gso, gro=gro)
+
+    def split_off(self, address: Address) -> UdpSocket | None:
+        """Open a socket on the same port that gets what ``address`` sends from now on.
+
+        What that peer sends then no longer shares a receive buffer with what others send. None
+        where that is not to be had. The new one may also get, for a moment, what others sent.
+        """
+        self._check_open()
+        sock = None
+        try:
+            sock = socket.socket(self.family, socket.SOCK_DGRAM)
+            # Allowed by the shared socket while we do it, and to nobody else after: who starts a
+            # second router by mistake shall be told that the port is in use.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self.family == socket.AF_INET6:
+                only = self._socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+            sock.bind(self._socket.getsockname())
+            sock.connect(address)
+        except OSError:
+            if sock is not None:
+                sock.close()
+            return None
+        finally:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        return UdpSocket(sock, address, gso=self.gso, gro=self.gro)
 
     # 1. Receive
 

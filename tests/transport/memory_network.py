@@ -127,6 +127,9 @@ class MemorySocket:
         if not self.room:
             await self._writable.park()
 
+    def split_off(self, address: Address) -> MemorySocket | None:
+        return None
+
     def close(self) -> None:
         self._closed = True
         self._lot.unpark_all()
