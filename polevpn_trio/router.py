@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import resource
 import socket
-import ssl
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 
 import attrs
 import trio
+from OpenSSL import SSL
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
@@ -508,7 +508,7 @@ async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSes
 
 
 async def _serve_tcp(
-    router: Router, admission: Admission, context: ssl.SSLContext, accepted: trio.SocketStream
+    router: Router, admission: Admission, context: SSL.Context, accepted: trio.SocketStream
 ) -> None:
     """Secure one accepted connection, see what it speaks, and serve it.
 
@@ -549,7 +549,7 @@ def _place(admission: Admission, host: str, scope: trio.CancelScope) -> Iterator
         place.leave()
 
 
-async def _secure(plain: socket.socket, context: ssl.SSLContext, login_by: float) -> tls.TlsStream:
+async def _secure(plain: socket.socket, context: SSL.Context, login_by: float) -> tls.TlsStream:
     with trio.move_on_at(login_by):
         return await tls.TlsStream.handshake(plain, context)
     raise LinkLost("TLS handshake not finished in time")

@@ -30,7 +30,7 @@ import attrs
 import trio
 from OpenSSL import SSL, crypto
 
-from polevpn_trio.errors import BadPacket, HostError, LinkLost
+from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport import records
 from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.dtls_session import (
@@ -49,6 +49,7 @@ from polevpn_trio.transport.handshake import (
     split_records_untrusted,
     take_over,
 )
+from polevpn_trio.transport.openssl import reason_of, use_pair
 from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket
 
@@ -114,15 +115,7 @@ def server_context(cert_file: Path, key_file: Path) -> SSL.Context:
     or do not belong together.
     """
     context = _context()
-    try:
-        context.use_certificate_chain_file(str(cert_file))
-    except SSL.Error as error:
-        raise HostError(f"cannot use the certificate {cert_file}: {_ssl_reason(error)}") from error
-    try:
-        context.use_privatekey_file(str(key_file))
-        context.check_privatekey()
-    except SSL.Error as error:
-        raise HostError(f"cannot use the key {key_file}: {_ssl_reason(error)}") from error
+    use_pair(context, cert_file, key_file)
     return context
 
 
@@ -137,12 +130,6 @@ def client_context(verify: VerifyCallback | None = None) -> SSL.Context:
     if verify is not None:
         context.set_verify(SSL.VERIFY_PEER, verify)
     return context
-
-
-def _ssl_reason(error: SSL.Error) -> str:
-    details = error.args[0] if error.args else ()
-    reasons = [str(entry[-1]) for entry in details] if isinstance(details, list | tuple) else []
-    return "; ".join(reason for reason in reasons if reason) or "refused by OpenSSL"
 
 
 @attrs.frozen
@@ -456,7 +443,7 @@ class DtlsEndpoint:
             self._give_up(handshake, seconds)
         except SSL.Error as error:
             self._pass_on_alert(channel)
-            raise BadPacket(f"the DTLS handshake failed: {_ssl_reason(error)}") from error
+            raise BadPacket(f"the DTLS handshake failed: {reason_of(error)}") from error
         except trio.BrokenResourceError as error:
             raise LinkLost("the peer abandoned the DTLS handshake for a newer one") from error
         except trio.ClosedResourceError as error:

@@ -1,8 +1,8 @@
 """``tls://``: frames straight in a TLS stream over TCP.
 
-OpenSSL works on the socket itself (`ssl.SSLSocket`), not through memory buffers as
-`trio.SSLStream` does: on bulk data that is between two and three times as fast, since nothing
-is copied through Python between the kernel and OpenSSL.
+OpenSSL works on the socket itself (`TlsSocket`), not through memory buffers as `trio.SSLStream`
+does: on bulk data that is between two and three times as fast, since nothing is copied through
+Python between the kernel and OpenSSL.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import trio
+from OpenSSL import SSL
 
-from polevpn_trio.errors import HostError, LinkLost
+from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
 from polevpn_trio.transport.eager import Handler
+from polevpn_trio.transport.openssl import SessionIdentity, use_pair
+from polevpn_trio.transport.tls_socket import TlsSocket
 
 RECEIVE_SIZE = 131_072
 """Bytes offered to one receive: eight full TLS records, about what a TCP receive brings."""
@@ -35,30 +38,36 @@ NOT_SENT_LIMIT = 131_072
 frames, and the answers of TCP inside the tunnel, wait behind it."""
 
 
-def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+# Forward secrecy and AEAD only; AES-128 first, being faster and no weaker in practice.
+_TLS_1_2_SUITES = b"ECDH+AESGCM:ECDH+CHACHA20:!aNULL"
+_TLS_1_3_SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+
+
+def server_context(cert_file: Path, key_file: Path) -> SSL.Context:
     """Make the context of a listener: TLS 1.2 and 1.3, no client certificates.
 
     Raises HostError when OpenSSL does not take the files.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert_file, key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise HostError(f"cannot use {cert_file} with {key_file}: {error}") from error
+    context = _context(SSL.TLS_SERVER_METHOD)
+    use_pair(context, cert_file, key_file)
     return context
 
 
-def client_context() -> ssl.SSLContext:
+def client_context() -> SSL.Context:
     """Make the context of a gateway.
 
-    The router proves itself by nothing yet, as with the originals, whose example certificate
-    is expired and self-signed.
+    OpenSSL accepts any certificate; `polevpn_trio.control.router_trust` judges it.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    return _context(SSL.TLS_CLIENT_METHOD)
+
+
+def _context(method: int) -> SSL.Context:
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(_TLS_1_2_SUITES)
+    context.set_tls13_ciphersuites(_TLS_1_3_SUITES)
+    context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
 
 
@@ -68,7 +77,7 @@ class TlsStream(trio.abc.Stream):
     Made by `TlsStream.handshake`. One task may send while another receives.
     """
 
-    def __init__(self, secured: ssl.SSLSocket) -> None:
+    def __init__(self, secured: TlsSocket) -> None:
         self._socket = secured
         self._pushed_back = b""
         self._buffer = bytearray(RECEIVE_SIZE)
@@ -81,7 +90,7 @@ class TlsStream(trio.abc.Stream):
 
     @classmethod
     async def handshake(
-        cls, plain: socket.socket, context: ssl.SSLContext, *, server_name: str | None = None
+        cls, plain: socket.socket, context: SSL.Context, *, server_name: str | None = None
     ) -> TlsStream:
         """Secure a connected TCP socket, which the stream then owns.
 
@@ -91,17 +100,12 @@ class TlsStream(trio.abc.Stream):
         try:
             if server_name is not None:
                 _check_name(server_name)
-            # Raises if the peer is gone: wrap_socket would, and lose the socket on the way.
+            # Raises if the peer is gone already.
             plain.getpeername()
             plain.setblocking(False)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_LIMIT)
-            secured = context.wrap_socket(
-                plain,
-                server_side=server_name is None,
-                server_hostname=server_name,
-                do_handshake_on_connect=False,
-            )
+            secured = TlsSocket(plain, context, server_name)
         except (OSError, ValueError) as error:
             # A peer that has reset the connection already, a name that cannot be one.
             plain.close()
@@ -127,6 +131,14 @@ class TlsStream(trio.abc.Stream):
                 raise LinkLost(f"TLS handshake failed: {_reason(error)}") from error
             else:
                 return
+
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """Return the certificates that the peer has shown, in DER, its own first."""
+        return self._socket.peer_chain()
+
+    def identity(self) -> SessionIdentity:
+        """Return what tells this session from all others."""
+        return self._socket.identity()
 
     def push_back(self, data: bytes) -> None:
         """Make the next receive start with these bytes, which were read to see what they are."""
@@ -159,7 +171,9 @@ class TlsStream(trio.abc.Stream):
         filled = 0
         while True:
             try:
-                received = self._socket.recv_into(self._view[filled:limit])
+                received = self._socket.recv_into(
+                    self._view[filled : min(limit, filled + RECORD_SIZE)]
+                )
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if not filled:
                     return None
@@ -263,7 +277,7 @@ class TlsStream(trio.abc.Stream):
             self._broken = True
             # A whole goodbye would wait for the peer's; its record is all that matters.
             with contextlib.suppress(OSError, ValueError):
-                self._socket.unwrap()
+                self._socket.send_close_notify()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         eager.notify_closing(self._socket.fileno())
@@ -278,7 +292,7 @@ class TlsStream(trio.abc.Stream):
         while True:
             try:
                 # Past OpenSSL, for which the connection is over.
-                if not socket.socket.recv_into(self._socket, self._buffer):
+                if not self._socket.recv_plain_into(self._buffer):
                     return
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -301,7 +315,6 @@ class TlsStream(trio.abc.Stream):
 
 def _check_name(name: str) -> None:
     """Raise ValueError for what cannot be sent as a server's name."""
-    # Not left to wrap_socket: in this case it does not close the socket it has taken over.
     if not name or name.startswith("."):
         raise ValueError(f"{name!r} is no name of a server")
     name.encode("idna")
@@ -309,8 +322,6 @@ def _check_name(name: str) -> None:
 
 def _reason(error: Exception) -> str:
     """Say in a few words what OpenSSL or the kernel had to complain about."""
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 import trio_websocket
+from OpenSSL import SSL
 from trio_websocket import WebSocketConnection
 from wsproto.frame_protocol import FrameProtocol
 
@@ -39,7 +39,7 @@ def over_link(
         client, server = socket_pair()
         ends: dict[str, WebSocketLink] = {}
 
-        async def accept(context: ssl.SSLContext, nursery: trio.Nursery) -> None:
+        async def accept(context: SSL.Context, nursery: trio.Nursery) -> None:
             stream = await TlsStream.handshake(server, context)
             ends["theirs"] = await accept_websocket(stream, "client")
             await nursery.start(ends["theirs"].run)

@@ -1,0 +1,77 @@
+"""What TLS and DTLS ask of pyOpenSSL alike: certificates, reasons, a session's identity."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import attrs
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+from polevpn_trio.errors import HostError
+
+# The channel binding of RFC 9266.
+_EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
+_EXPORTER_BYTES = 32
+
+
+@attrs.frozen
+class SessionIdentity:
+    """What tells one TLS or DTLS session from all others, the same at both of its ends.
+
+    Who sits in between has two sessions, and these differ in all of it.
+    """
+
+    exporter: bytes = attrs.field(repr=False)
+    """32 bytes that only the two ends know (RFC 5705, as RFC 9266 uses it)."""
+    router_certificate: bytes
+    """SHA-256 of the certificate that the router has shown, in DER."""
+    gateway_certificate: bytes = b""
+    """The same of the gateway's; empty if it has shown none."""
+
+
+def reason_of(error: SSL.Error) -> str:
+    """Say in a few words what OpenSSL had to complain about."""
+    details = error.args[0] if error.args else ()
+    reasons = [str(entry[-1]) for entry in details] if isinstance(details, list | tuple) else []
+    return "; ".join(reason for reason in reasons if reason) or "refused by OpenSSL"
+
+
+def use_pair(context: SSL.Context, cert_file: Path, key_file: Path) -> None:
+    """Let a context show this certificate chain, with its key, both PEM.
+
+    Raises HostError if the files cannot be read or do not belong together.
+    """
+    try:
+        context.use_certificate_chain_file(str(cert_file))
+    except SSL.Error as error:
+        raise HostError(f"cannot use the certificate {cert_file}: {reason_of(error)}") from error
+    try:
+        context.use_privatekey_file(str(key_file))
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise HostError(f"cannot use the key {key_file}: {reason_of(error)}") from error
+
+
+def peer_chain(connection: SSL.Connection) -> tuple[bytes, ...]:
+    """Return the certificates that the peer has shown, in DER, its own first."""
+    # OpenSSL leaves the peer's own certificate out of a server's view of the chain.
+    own = connection.get_peer_certificate(as_cryptography=True)
+    if own is None:
+        return ()
+    chain = [own, *(connection.get_peer_cert_chain(as_cryptography=True) or ())]
+    encoded = [certificate.public_bytes(Encoding.DER) for certificate in chain]
+    return tuple(dict.fromkeys(encoded))
+
+
+def session_identity(connection: SSL.Connection, *, client: bool) -> SessionIdentity:
+    """Return what identifies a session whose handshake is finished."""
+    own = connection.get_certificate(as_cryptography=True)
+    peer = connection.get_peer_certificate(as_cryptography=True)
+    ours = b"" if own is None else hashlib.sha256(own.public_bytes(Encoding.DER)).digest()
+    theirs = b"" if peer is None else hashlib.sha256(peer.public_bytes(Encoding.DER)).digest()
+    return SessionIdentity(
+        connection.export_keying_material(_EXPORTER_LABEL, _EXPORTER_BYTES, b""),
+        *((theirs, ours) if client else (ours, theirs)),
+    )
