@@ -8,6 +8,7 @@
     +- BadPacket     the peer broke the protocol; ends that one connection
     +- LinkLost      the network or the peer went away; reconnect
     +- Refused       the peer understood us and said no
+    +- Untrusted     the router is not, or may not be, the one that we mean
 
 The text of each is one line, fit to be shown to an operator as it is.
 """
@@ -50,3 +51,7 @@ class LinkLost(PoleVpnError):
 
 class Refused(PoleVpnError):
     """The peer refused us; the text says why, in its words."""
+
+
+class Untrusted(PoleVpnError):
+    """The router did not prove that it is the one we mean; nothing secret was said to it."""

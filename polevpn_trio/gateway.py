@@ -13,7 +13,7 @@ from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.config import GatewayConfig, ServerUrl
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
 from polevpn_trio.control.registration import NATIVE_VERSION, agreed_features
-from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused
+from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused, Untrusted
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameReader, FrameRun
 from polevpn_trio.frames.messages import (
@@ -176,23 +176,27 @@ class Gateway:
         complaints: set[str] = set()
         while True:
             reasons = []
+            level = logging.WARNING
             for rank in range(len(self._config.servers)):
                 try:
                     return await self.log_in(rank)
+                except Untrusted as error:
+                    level = logging.ERROR
+                    reasons.append(str(error))
                 except PoleVpnError as error:
                     reasons.append(str(error))
             delay = backoff.next_delay()
             # Each only once: an outage may last for days.
             text = "; ".join(reasons)
             if text not in complaints and len(complaints) < MOST_COMPLAINTS:
-                log.warning("%s; trying again until it works", text)
+                log.log(level, "%s; trying again until it works", text)
                 complaints.add(text)
             await trio.sleep(delay)
 
     async def log_in(self, rank: int) -> Uplink:
         """Connect to a server and authenticate.
 
-        Raises LinkLost, BadPacket, or Refused.
+        Raises LinkLost, BadPacket, Refused, or Untrusted.
         """
         server = self._config.servers[rank]
         link: Link = await self._root.nursery.start(
@@ -223,6 +227,9 @@ class Gateway:
         if answer.error:
             raise Refused(f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}")
         native = agreed_features(answer.native, features) if self._config.native else None
+        self._config.router_trust.learn(
+            server.scheme, server.host, server.port, link.identity.router_certificate
+        )
         log.debug("logged in at %s %s", link.scheme, link.peer)
         uplink = Uplink(link, rank, reader, native, tuple(runs[1:]))
         if uplink.takes_super_packets:
@@ -508,7 +515,11 @@ async def run(config: GatewayConfig) -> None:
         await _look_servers_up(config, names)
     async with open_site(config.site) as site, open_root("gateway") as root:
         dialer = Dialer(
-            config.kcp_options, config.connect_timeout, site.network.keep_reachable, names
+            config.kcp_options,
+            config.connect_timeout,
+            site.network.keep_reachable,
+            config.router_trust,
+            names,
         )
         gateway = Gateway(config, site, dialer, root)
         root.start_soon("tun reader", gateway.read_tun)

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 import attrs
 import trio
 
+from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames import codec
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+
+IDENTITY = SessionIdentity(exporter=bytes(range(32)), router_certificate=bytes(32))
 
 
 class MemoryLink(Link):
     """One end of a pair. Made by `link_pair`."""
 
     def __init__(self, scheme: str, peer: str, delay: float) -> None:
-        super().__init__()
+        super().__init__(IDENTITY)
         self.scheme = scheme
         self.peer = peer
         self.smoothed_rtt: float | None = None

@@ -14,16 +14,18 @@ import pytest
 import trio
 import trio.testing
 
+from polevpn_trio.control import known_routers
 from polevpn_trio.control.config import GatewayConfig, ServerUrl, SiteConfig
 from polevpn_trio.control.liveness import HEART_BEAT_SECONDS
-from polevpn_trio.errors import LinkLost
+from polevpn_trio.control.router_trust import FirstUse, Insecure, RouterTrust
+from polevpn_trio.errors import LinkLost, Untrusted
 from polevpn_trio.frames import codec
 from polevpn_trio.gateway import REGISTER_SECONDS, Gateway
 from polevpn_trio.nursery_tree import open_root
 from polevpn_trio.site import Site
 from polevpn_trio.transport.base import Link
 from tests.memory_device import MemoryDevice
-from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
+from tests.memory_links import IDENTITY, Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
 from tests.tun.super_packets import Headers, bend, make_packet, make_super_packet, pieces
 
 KEY = "secret"
@@ -77,6 +79,7 @@ class Server:
 
     scheme: str = "kcp"
     up: bool = True
+    untrusted: str = ""
     native: bool = False
     features: tuple[str, ...] = ("ipv6",)
     answers: dict[int, dict[str, object]] = attrs.field(factory=dict)
@@ -93,7 +96,7 @@ class Server:
 class World:
     """A gateway, its site's host and the routers that it may call."""
 
-    def __init__(self, servers: list[Server], nursery: trio.Nursery) -> None:
+    def __init__(self, servers: list[Server], nursery: trio.Nursery, trust: RouterTrust) -> None:
         self.servers = servers
         self.nursery = nursery
         self.device = MemoryDevice()
@@ -101,7 +104,7 @@ class World:
             ServerUrl(server.scheme, f"192.0.2.{rank}", 443, "/", f"{server.scheme}://{rank}")
             for rank, server in enumerate(servers)
         )
-        self.config = GatewayConfig(Path("gateway.json"), urls, KEY, SITE)
+        self.config = GatewayConfig(Path("gateway.json"), urls, KEY, SITE, trust)
         self.site = Site(SITE, self.device, None)  # type: ignore[arg-type]  # in memory
         self.gateway: Gateway
 
@@ -113,6 +116,8 @@ class World:
         await trio.sleep(0.02)
         if not server.up:
             raise LinkLost(f"cannot reach {url.text}")
+        if server.untrusted:
+            raise Untrusted(server.untrusted)
         ours, theirs = link_pair(url.scheme, f"192.0.2.{rank}:443")
         call = Call(server, theirs, ours)
         server.calls.append(call)
@@ -157,10 +162,14 @@ class World:
 PACKET = ipv4("192.168.1.5", "10.9.0.1")
 
 
-def with_gateway(body: Callable[[World], Awaitable[None]], *servers: Server) -> None:
+def with_gateway(
+    body: Callable[[World], Awaitable[None]],
+    *servers: Server,
+    trust: RouterTrust | None = None,
+) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            world = World(list(servers), nursery)
+            world = World(list(servers), nursery, trust or Insecure())
             async with open_root("gateway") as root:
                 dialer: Any = world
                 world.gateway = Gateway(world.config, world.site, dialer, root)
@@ -197,6 +206,31 @@ def test_logs_in_registers_beats_and_carries_packets_both_ways() -> None:
         assert len(world.calls) == 1
 
     with_gateway(body, Server())
+
+
+def test_a_router_is_remembered_once_it_has_taken_our_login(tmp_path: Path) -> None:
+    known = tmp_path / "known"
+
+    async def body(world: World) -> None:
+        await world.registered()
+        (entry,) = known_routers.read(known)
+        assert entry.url == "kcp://192.0.2.1:443"
+        assert entry.fingerprint == IDENTITY.router_certificate
+
+    refusing = Server(answers={codec.AUTH: {"error": "no"}})
+    with_gateway(body, refusing, Server(), trust=FirstUse(known))
+
+
+def test_a_router_that_is_not_the_right_one_is_a_loud_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def body(world: World) -> None:
+        await trio.sleep(30)
+        assert not world.calls
+        (record,) = (each for each in caplog.records if "CHANGED" in each.getMessage())
+        assert record.levelno == logging.ERROR
+
+    with_gateway(body, Server(untrusted="THE CERTIFICATE HAS CHANGED"))
 
 
 def test_packets_of_sources_not_in_acls_do_not_reach_the_site() -> None:

@@ -12,6 +12,7 @@ import trio.testing
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.nursery_tree import open_root, run_connection
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from tests.memory_links import IDENTITY
 
 
 class QuietLink(Link):
@@ -48,7 +49,7 @@ class QuietLink(Link):
 def ends_with(*tasks: Callable[[], Awaitable[None]]) -> Exception:
     async def main() -> Exception:
         async with open_root("router") as root:
-            link = QuietLink()
+            link = QuietLink(IDENTITY)
             named = {f"task {number}": task for number, task in enumerate(tasks)}
             with trio.fail_after(5):
                 reason = await run_connection(root, link, named, link.statistics)
@@ -93,7 +94,7 @@ def test_a_fault_of_ours_is_logged_and_ends_only_the_connection(
 def test_cancellation_passes_through() -> None:
     async def main() -> None:
         async with open_root("router") as root:
-            link = QuietLink()
+            link = QuietLink(IDENTITY)
             with trio.move_on_after(1) as scope:
                 await run_connection(root, link, {"task": trio.sleep_forever}, link.statistics)
             assert scope.cancelled_caught
@@ -105,7 +106,7 @@ def test_cancellation_passes_through() -> None:
 def test_the_tree_shows_names_ages_and_counters() -> None:
     async def main() -> None:
         async with open_root("router") as root:
-            link = QuietLink()
+            link = QuietLink(IDENTITY)
 
             async def connection() -> None:
                 await run_connection(root, link, {"sender": trio.sleep_forever}, link.statistics)

@@ -16,6 +16,7 @@ import trio
 from polevpn_trio.control.config import KcpOptions, ServerUrl
 from polevpn_trio.control.liveness import HEART_BEAT_SECONDS
 from polevpn_trio.control.registration import FEATURES, NATIVE_VERSION
+from polevpn_trio.control.router_trust import Insecure
 from polevpn_trio.errors import LinkLost, Refused
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameReader, FrameRun
@@ -78,7 +79,7 @@ class SimulatedGateway:
     def __init__(self, server: ServerUrl, member: Member) -> None:
         self._server = server
         self._member = member
-        self._dialer = Dialer(KcpOptions(), CONNECT_TIMEOUT, _no_routes_to_keep)
+        self._dialer = Dialer(KcpOptions(), CONNECT_TIMEOUT, _no_routes_to_keep, Insecure())
         self._reader = FrameReader(codec.S2C_IPDATA, codec.S2C_IPDATA)
         self.packets_received = 0
         self.beats_answered = 0

@@ -187,6 +187,15 @@ def _split_port(text: str, expected: str) -> tuple[str, int | None]:
     return host, int(port)
 
 
+def is_host(text: str) -> bool:
+    """Whether this is an address, IPv6 without brackets, or can be a host name."""
+    try:
+        _check_host(text, text, "")
+    except AddressMistake:
+        return False
+    return True
+
+
 def _check_host(host: str, text: str, expected: str) -> None:
     labels = host.removesuffix(".").split(".")
     try:

@@ -71,6 +71,11 @@ def check_pair(cert_file: Path, key_file: Path, *, dtls: bool, now: datetime.dat
     return ""
 
 
+def read_authorities(file: Path) -> tuple[x509.Certificate, ...]:
+    """Read the certificates of authorities, one at least, from a PEM file. Raises Unfit."""
+    return tuple(_certificates(file))
+
+
 def _certificates(file: Path) -> list[x509.Certificate]:
     data = _read(file, "cert_file")
     try:

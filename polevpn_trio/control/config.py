@@ -24,6 +24,8 @@ from polevpn_trio.control.commented_json import kind, parse
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.registration import FEATURES
+from polevpn_trio.control.router_trust import RouterTrust
+from polevpn_trio.control.trust_config import router_trust
 from polevpn_trio.errors import ConfigError
 from polevpn_trio.frames.messages import MAX_BODY, RegisterRequest
 
@@ -59,7 +61,14 @@ _SITE_KEYS = (
 )
 _SHARED_KEYS = ("key", "log_level", "native", "kcp_options")
 _ROUTER_KEYS = ("kcp", "tls", "site", "idle_timeout", "auth_timeout", "queue_bytes", *_SHARED_KEYS)
-_GATEWAY_KEYS = ("route_server", "connect_timeout", *_SITE_KEYS, *_SHARED_KEYS)
+_GATEWAY_KEYS = (
+    "route_server",
+    "connect_timeout",
+    "verify_router",
+    "known_routers",
+    *_SITE_KEYS,
+    *_SHARED_KEYS,
+)
 _LISTENER_KEYS = ("enable", "listen", "cert_file", "key_file")
 _KCP_KEYS = ("mtu", "send_window", "receive_window")
 
@@ -163,6 +172,8 @@ class GatewayConfig:
     """Tried in this order; never empty."""
     key: str = attrs.field(repr=False)
     site: SiteConfig
+    router_trust: RouterTrust
+    """How a router proves that it is the right one."""
     log_level: str = "info"
     connect_timeout: float = 5.0
     """Seconds for one attempt, from the first packet to the answered login."""
@@ -302,6 +313,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         servers=_servers(top),
         key=_key(top),
         site=_site(top),
+        router_trust=router_trust(top),
         log_level=_log_level(top),
         connect_timeout=top.seconds("connect_timeout", 5.0, 0.5, 60),
         native=native,
@@ -353,7 +365,7 @@ def _listener(top: Members, name: str) -> ListenerConfig | None:
     for member, what in (("cert_file", "a certificate"), ("key_file", "a private key")):
         expected = f"the path of {what} in PEM form"
         if members.required(member, expected) and (text := members.text(member, expected)):
-            files[member] = _locate(top.report.file, text)
+            files[member] = top.report.locate(text)
         elif members.value(member) == "":
             members.problem(member, f"empty, expected {expected}")
     if len(files) < 2:
@@ -373,15 +385,6 @@ def _listener(top: Members, name: str) -> ListenerConfig | None:
         members.warn("cert_file", warning)
     top.report.warn_if_world_readable(listener.key_file, f"the private key {listener.key_file}")
     return listener
-
-
-def _locate(config_file: Path, text: str) -> Path:
-    """A file named in the configuration: beside that, else (as the originals) where we run."""
-    beside = config_file.parent / text
-    try:
-        return Path(text) if not beside.exists() and Path(text).exists() else beside
-    except (OSError, ValueError):
-        return beside
 
 
 def _servers(top: Members) -> tuple[ServerUrl, ...]:

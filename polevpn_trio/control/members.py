@@ -26,6 +26,14 @@ class Report:
         self.mistakes: list[ConfigError] = []
         self.warnings: list[str] = []
 
+    def locate(self, text: str) -> Path:
+        """Find a file named in this one: beside it, else (as the originals) where we run."""
+        beside = self.file.parent / text
+        try:
+            return Path(text) if not beside.exists() and Path(text).exists() else beside
+        except (OSError, ValueError):
+            return beside
+
     def finish(self) -> None:
         """Raise the first mistake, if any, with the others as notes."""
         if self.mistakes:

@@ -53,6 +53,7 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
 
 def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     yield "server", ", then ".join(server.text for server in config.servers)
+    yield "verified", str(config.router_trust)
     yield "dialect", _dialect(config.features if config.native else None)
     yield "timeouts", f"each attempt {config.connect_timeout:g} s"
     yield from _kcp_options(config.kcp_options)

@@ -267,8 +267,9 @@ class Host:
         """Start a program here; its output goes to a log file of the host.
 
         Only from the main thread: the kernel kills the program when the thread that started it
-        ends. ``environment`` is added to this process's own; the program inherits open
-        ``descriptors`` under the same numbers.
+        ends. ``environment`` is added to this process's own, where the directory for what
+        programs keep is the host's; the program inherits open ``descriptors`` under the same
+        numbers.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("programs can be started by the main thread only")
@@ -283,7 +284,7 @@ class Host:
                 pass_fds=(self._net, self._mount, *descriptors),
                 # Ctrl-C on the terminal is for us; we stop the programs in order.
                 start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "STATE_DIRECTORY": str(self.FILES), **(environment or {})},
                 cwd=directory,
             )
         process = Process(self, name, popen, log)

@@ -9,6 +9,8 @@ from typing import NoReturn
 import attrs
 import trio
 
+from polevpn_trio.control.session_identity import SessionIdentity
+
 Buffer = bytes | bytearray | memoryview
 
 Consume = Callable[[Buffer], Awaitable[None] | None]
@@ -52,7 +54,8 @@ class Link(ABC):
     heard: float
     """When the peer last gave an authentic sign of life, in Trio's time."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: SessionIdentity) -> None:
+        self.identity = identity
         self._closed = trio.Event()
         self.admitted = False
         self.heard = trio.current_time()

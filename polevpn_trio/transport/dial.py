@@ -6,6 +6,7 @@ and so a new source port: the originals ignore a client that comes back on its o
 
 from __future__ import annotations
 
+import datetime
 import errno
 import logging
 import random
@@ -18,7 +19,8 @@ import attrs
 import trio
 
 from polevpn_trio.control.config import KcpOptions, ServerUrl
-from polevpn_trio.errors import LinkLost
+from polevpn_trio.control.router_trust import RouterTrust
+from polevpn_trio.errors import LinkLost, Untrusted
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import Link
 from polevpn_trio.transport.containment import contained
@@ -106,20 +108,22 @@ class Dialer:
 
     ``before_connect`` is told the addresses that are about to be called, before any packet
     leaves, and those that other links are using: a default route through the tunnel must not
-    swallow the tunnel's own packets.
+    swallow the tunnel's own packets. ``trust`` judges what routers show, before anything is said.
     ``timeout`` is in seconds, for each address of a server.
     """
 
     kcp_options: KcpOptions
     timeout: float
     before_connect: Callable[[tuple[Address, ...]], Awaitable[None]]
+    trust: RouterTrust
     names: NameBook = attrs.field(factory=NameBook)
     _in_use: Counter[Address] = attrs.field(factory=Counter)
 
     async def serve_link(self, server: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
         """Connect to ``server``, report the link, and tend it until it is closed.
 
-        Raises LinkLost when the server cannot be reached. Once the link is reported, its end
+        Raises LinkLost when the server cannot be reached, Untrusted when one was, but must not
+        be the right one. Once the link is reported, its end
         is noticed by those who use it and does not raise here.
         """
         addresses = await self.names.look_up(server, self.timeout)
@@ -136,6 +140,7 @@ class Dialer:
     ) -> None:
         """Connect to the first of the addresses that answers, and tend the link."""
         reasons: list[str] = []
+        untrusted: Untrusted | None = None
         for family, address in addresses:
             link: Link | None = None
             with contained(f"{server.scheme} {format_address(address)}") as outcome:
@@ -145,7 +150,11 @@ class Dialer:
                     nursery.cancel_scope.cancel()
             if link is not None:
                 return
+            if isinstance(outcome.error, Untrusted):
+                untrusted = outcome.error
             reasons.append(f"{format_address(address)}: {outcome.error}")
+        if untrusted is not None:
+            raise untrusted
         raise LinkLost(f"cannot reach {server.text}: " + "; ".join(reasons))
 
     async def _tend(self, link: Link, task_status: trio.TaskStatus[Link]) -> None:
@@ -164,7 +173,7 @@ class Dialer:
         """Connect to one address; tasks that the link needs go into ``nursery``."""
         if server.scheme == "kcp":
             # Keeps the time itself, and has more to say about why it ran out.
-            return await self._connect_kcp(address, nursery)
+            return await self._connect_kcp(server, address, nursery)
         try:
             with trio.fail_after(self.timeout):
                 return await self._connect_stream(server, family, address)
@@ -176,6 +185,7 @@ class Dialer:
     ) -> Link:
         stream = await self._connect_tls(server, family, address)
         try:
+            self._check(server, stream.peer_chain())
             peer = format_address(address)
             if server.scheme == "tls":
                 return tls.TlsLink(stream, peer)
@@ -184,7 +194,13 @@ class Dialer:
             stream.close()
             raise
 
-    async def _connect_kcp(self, address: tuple[str, int], nursery: trio.Nursery) -> Link:
+    def _check(self, server: ServerUrl, chain: tuple[bytes, ...]) -> None:
+        now = datetime.datetime.now(datetime.UTC)
+        self.trust.check(server.scheme, server.host, server.port, chain, now)
+
+    async def _connect_kcp(
+        self, server: ServerUrl, address: tuple[str, int], nursery: trio.Nursery
+    ) -> Link:
         try:
             udp = UdpSocket.connect(address)
         except OSError as error:
@@ -193,6 +209,7 @@ class Dialer:
         try:
             await nursery.start(endpoint.run)
             session = await endpoint.connect(address, dtls.client_context(), timeout=self.timeout)
+            self._check(server, session.peer_chain)
             return KcpLink(session, self.kcp_options, endpoint.close)
         except BaseException:
             endpoint.close()

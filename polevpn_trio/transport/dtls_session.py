@@ -95,7 +95,8 @@ class DtlsSession:
     ``incoming`` yields (data, segment size) as received, for `open_batch_untrusted`; it ends
     with trio.EndOfChannel when the session is over, for whatever reason. What the ``owner``, if
     there is one, takes at once does not come that way. ``peer_closed`` tells whether the peer
-    ended the session, by an authenticated alert.
+    ended the session, by an authenticated alert. ``peer_chain`` are the certificates in DER that
+    a server has shown; () if we are the server.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class DtlsSession:
     ) -> None:
         self.peer_address = address
         self.cipher = taken.cipher
+        self.identity = taken.identity
+        self.peer_chain = taken.peer_chain
         self.opener = taken.opener
         self.peer_closed = False
         self.handshake_tokens = Tokens()

@@ -20,8 +20,10 @@ import trio
 from OpenSSL import SSL
 
 from polevpn_trio.batch import DatagramBuffer
+from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.transport import records
+from polevpn_trio.transport.openssl import peer_chain, session_identity
 from polevpn_trio.transport.udp import Address, BatchSocket
 
 FIRST_SEQUENCE = 1 << 16
@@ -101,11 +103,17 @@ class FlightGuard:
 
 @attrs.frozen
 class TakenOver:
-    """The two halves of our record layer, and OpenSSL's name of the suite."""
+    """What is left of a handshake.
+
+    The two halves of our record layer, OpenSSL's name of the suite, what identifies the session,
+    and for a client the certificates that the server has shown.
+    """
 
     sealer: records.RecordSealer
     opener: records.RecordOpener
     cipher: str
+    identity: SessionIdentity
+    peer_chain: tuple[bytes, ...] = ()
 
 
 def nonce_base(observed: list[int]) -> int:
@@ -153,6 +161,8 @@ def take_over(connection: SSL.Connection, guard: FlightGuard, *, client: bool) -
         records.RecordSealer(*own, FIRST_SEQUENCE, nonce_base(observed), _SEALED),
         records.RecordOpener(*peer, _OPENED),
         cipher,
+        session_identity(connection, client=client),
+        peer_chain(connection) if client else (),
     )
 
 

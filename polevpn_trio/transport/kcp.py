@@ -75,7 +75,7 @@ class KcpLink(Link):
 
         A ``stranger`` has a small receive window until `admit`.
         """
-        super().__init__()
+        super().__init__(session.identity)
         self._receive_window = options.receive_window
         self._release = release
         self.peer = format_address(session.peer_address)

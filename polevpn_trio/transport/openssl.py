@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-import attrs
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
+from polevpn_trio.control.fingerprint import fingerprint_of
+from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import HostError
 
 # The channel binding of RFC 9266.
 _EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
 _EXPORTER_BYTES = 32
-
-
-@attrs.frozen
-class SessionIdentity:
-    """What tells one TLS or DTLS session from all others, the same at both of its ends.
-
-    Who sits in between has two sessions, and these differ in all of it.
-    """
-
-    exporter: bytes = attrs.field(repr=False)
-    """32 bytes that only the two ends know (RFC 5705, as RFC 9266 uses it)."""
-    router_certificate: bytes
-    """SHA-256 of the certificate that the router has shown, in DER."""
-    gateway_certificate: bytes = b""
-    """The same of the gateway's; empty if it has shown none."""
 
 
 def reason_of(error: SSL.Error) -> str:
@@ -69,8 +54,8 @@ def session_identity(connection: SSL.Connection, *, client: bool) -> SessionIden
     """Return what identifies a session whose handshake is finished."""
     own = connection.get_certificate(as_cryptography=True)
     peer = connection.get_peer_certificate(as_cryptography=True)
-    ours = b"" if own is None else hashlib.sha256(own.public_bytes(Encoding.DER)).digest()
-    theirs = b"" if peer is None else hashlib.sha256(peer.public_bytes(Encoding.DER)).digest()
+    ours = b"" if own is None else fingerprint_of(own.public_bytes(Encoding.DER))
+    theirs = b"" if peer is None else fingerprint_of(peer.public_bytes(Encoding.DER))
     return SessionIdentity(
         connection.export_keying_material(_EXPORTER_LABEL, _EXPORTER_BYTES, b""),
         *((theirs, ours) if client else (ours, theirs)),

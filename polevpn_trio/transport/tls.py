@@ -17,11 +17,12 @@ from typing import NoReturn
 import trio
 from OpenSSL import SSL
 
+from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
 from polevpn_trio.transport.eager import Handler
-from polevpn_trio.transport.openssl import SessionIdentity, use_pair
+from polevpn_trio.transport.openssl import use_pair
 from polevpn_trio.transport.tls_socket import TlsSocket
 
 RECEIVE_SIZE = 131_072
@@ -333,7 +334,7 @@ class TlsLink(Link):
     scheme = "tls"
 
     def __init__(self, stream: TlsStream, peer: str) -> None:
-        super().__init__()
+        super().__init__(stream.identity())
         self.peer = peer
         self._stream = stream
         self._given: list[Buffer] = []

@@ -13,13 +13,9 @@ import ssl
 
 from OpenSSL import SSL
 
+from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.transport.base import Buffer
-from polevpn_trio.transport.openssl import (
-    SessionIdentity,
-    peer_chain,
-    reason_of,
-    session_identity,
-)
+from polevpn_trio.transport.openssl import peer_chain, reason_of, session_identity
 
 _UNEXPECTED_EOF = -1
 """pyOpenSSL's error number for a connection that ended without close_notify."""

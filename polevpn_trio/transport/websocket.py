@@ -61,7 +61,7 @@ class WebSocketLink(Link):
 
     def __init__(self, stream: TlsStream, peer: str, *, is_client: bool) -> None:
         """Take over a stream whose opening handshake is done."""
-        super().__init__()
+        super().__init__(stream.identity())
         self.peer = peer
         self._stream = stream
         self._builder = WebSocketFrameBuilder(is_client, SystemRandom())

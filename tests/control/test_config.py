@@ -31,6 +31,8 @@ from polevpn_trio.control.config import (
     parse_gateway,
     parse_router,
 )
+from polevpn_trio.control.known_routers import usual_file
+from polevpn_trio.control.router_trust import Authority, FirstUse, Insecure, Pinned
 from polevpn_trio.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[2] / "conf"
@@ -162,6 +164,7 @@ def test_a_gateways_file_of_the_originals(place: Place) -> None:
                 )
             ),
         ),
+        router_trust=FirstUse(usual_file()),
     )
     assert load_any(file) == load_gateway(file)
 
@@ -180,6 +183,7 @@ def test_every_key_of_a_gateway(place: Place) -> None:
         mss_clamp=False,
         native=False,
         connect_timeout=2.5,
+        verify_router=["sha256:" + "ab" * 32, "SHA256:" + ":".join(["CD"] * 32)],
         log_level="debug",
         kcp_options={"mtu": 1200, "send_window": 128, "receive_window": 8192},
     )
@@ -203,7 +207,23 @@ def test_every_key_of_a_gateway(place: Place) -> None:
     )
     assert (config.native, config.connect_timeout, config.log_level) == (False, 2.5, "debug")
     assert config.kcp_options == KcpOptions(1200, 128, 8192)
+    assert config.router_trust == Pinned((b"\xab" * 32, b"\xcd" * 32))
     assert config.warnings == ()
+
+
+def test_a_gateway_verifies_its_router_unless_told_not_to(place: Place) -> None:
+    assert load_gateway(place.write(gateway())).router_trust == FirstUse(usual_file())
+    values = gateway(verify_router="first-use", known_routers="met")
+    assert load_gateway(place.write(values)).router_trust == FirstUse(place.folder / "met")
+    config = load_gateway(place.write(gateway(verify_router="insecure")))
+    assert config.router_trust == Insecure()
+    assert config.warnings == (
+        "verify_router: insecure: anybody in between can pose as the router",
+    )
+    values = gateway(verify_router={"ca_file": "rsa.crt", "name": "vpn.example.org"})
+    trust = load_gateway(place.write(values)).router_trust
+    assert isinstance(trust, Authority)
+    assert (len(trust.certificates), trust.name) == (1, "vpn.example.org")
 
 
 def test_every_key_of_a_router(place: Place) -> None:
@@ -290,6 +310,17 @@ def test_the_key_stays_out_of_every_repr(place: Place) -> None:
 # --- What is wrong with the others ----------------------------------------------------------
 
 GATEWAY_MISTAKES = [
+    ("known_routers", "", "known_routers: empty, expected the path of the file that"),
+    ("known_routers", 1, "known_routers: a number, expected the path of the file that"),
+    ("verify_router", "no", 'verify_router: "no", expected "first-use", "insecure", an object'),
+    ("verify_router", False, 'verify_router: false, expected "first-use", "insecure", an object'),
+    ("verify_router", [], 'verify_router: an empty list, expected "first-use", "insecure",'),
+    ("verify_router", ["insecure"], 'verify_router[0]: "insecure", expected "first-use",'),
+    ("verify_router", {}, "verify_router.ca_file: missing, expected the path of the cert"),
+    ("verify_router", {"ca_file": "no.pem"}, "verify_router.ca_file: "),
+    ("verify_router", {"ca_file": "rsa.key"}, "verify_router.ca_file: "),
+    ("verify_router", {"ca_file": "rsa.crt", "name": "a b"}, 'verify_router.name: "a b", expe'),
+    ("verify_router", {"ca_file": "rsa.crt", "names": "a"}, "verify_router.names: unknown key, "),
     ("key", ..., "key: missing, expected the shared key as a string"),
     ("key", 123456, "key: a number, expected the shared key as a string"),
     ("key", None, "key: null, expected the shared key as a string"),
@@ -374,7 +405,7 @@ GATEWAY_MISTAKES = [
     ("mtuu", 1400, 'mtuu: unknown key, did you mean "mtu"?'),
     ("Local_Networks", [], 'Local_Networks: unknown key, did you mean "local_networks"?'),
     ("idle_timeout", 60, "idle_timeout: unknown key, "),
-    ("zzz", 1, "zzz: unknown key, expected one of route_server, connect_timeout, gateway, "),
+    ("zzz", 1, "zzz: unknown key, expected one of route_server, connect_timeout, verify_router, "),
     ("z\nz\x1b" + "z" * 90, 1, "z\\nz\\x1bzzz"),
 ]
 

@@ -13,6 +13,7 @@ from polevpn_trio.control.config import (
     ServerUrl,
     SiteConfig,
 )
+from polevpn_trio.control.router_trust import FirstUse
 from polevpn_trio.control.summary import summary
 
 SECRET = "hush-hush-7c1f"
@@ -41,6 +42,7 @@ def test_a_gateway() -> None:
             masquerade=True,
             mss_clamp=False,
         ),
+        router_trust=FirstUse(Path("known")),
         native=False,
         kcp_options=KcpOptions(1200, 128, 256),
         warnings=("something", "two\nlines"),
@@ -48,6 +50,7 @@ def test_a_gateway() -> None:
     assert lines(config) == [
         "gateway.json: a good configuration for `gateway`",
         "server kcp://a.example, then tls://a.example",
+        "verified by the certificate of its first use (known)",
         "dialect classic only",
         "timeouts each attempt 5 s",
         "kcp options datagrams of 1200 bytes, windows of 128 (send) and 256 (receive) segments",

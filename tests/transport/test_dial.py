@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from polevpn_trio.control.config import KcpOptions, ServerUrl
+from polevpn_trio.control.router_trust import Insecure
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport.base import Link
 from polevpn_trio.transport.dial import Dialer
@@ -49,7 +50,7 @@ async def refused(server: ServerUrl, seconds: float = 5.0) -> str:
         async with trio.open_nursery() as nursery:
             with pytest.raises(LinkLost, match=re.escape(f"cannot reach {server.text}")) as caught:
                 await nursery.start(
-                    Dialer(KcpOptions(), seconds, _nothing_to_do).serve_link, server
+                    Dialer(KcpOptions(), seconds, _nothing_to_do, Insecure()).serve_link, server
                 )
         # The test's own server has sockets too, and closes them a little later.
         while not open_files() <= before:  # noqa: ASYNC110 - nothing tells when
@@ -171,7 +172,8 @@ def test_a_name_that_can_be_none_is_a_lost_link(host: str) -> None:
             async with trio.open_nursery() as nursery:
                 with pytest.raises(LinkLost, match="cannot look"):
                     await nursery.start(
-                        Dialer(KcpOptions(), 1.0, _nothing_to_do).serve_link, url("tls", 9, host)
+                        Dialer(KcpOptions(), 1.0, _nothing_to_do, Insecure()).serve_link,
+                        url("tls", 9, host),
                     )
 
     trio.run(main)
@@ -191,7 +193,7 @@ def test_a_cancelled_dial_leaves_nothing_open(scheme: str) -> None:
                 with trio.move_on_after(seconds):
                     async with trio.open_nursery() as nursery:
                         await nursery.start(
-                            Dialer(KcpOptions(), 5.0, _nothing_to_do).serve_link, server
+                            Dialer(KcpOptions(), 5.0, _nothing_to_do, Insecure()).serve_link, server
                         )
                 await trio.testing.wait_all_tasks_blocked()
                 assert open_files() <= before
@@ -218,7 +220,7 @@ def test_the_addresses_of_links_in_use_stay_reachable_while_another_is_dialled(
     monkeypatch.setattr(Dialer, "_connect_in_time", connect)
 
     async def main() -> None:
-        dialer = Dialer(KcpOptions(), 5.0, before_connect)
+        dialer = Dialer(KcpOptions(), 5.0, before_connect, Insecure())
         async with trio.open_nursery() as nursery:
             first = await nursery.start(dialer.serve_link, url("tls", 1, "192.0.2.1"))
             with pytest.raises(LinkLost):

@@ -18,6 +18,7 @@ from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
+from tests.memory_links import IDENTITY
 
 
 class PlainOpener:
@@ -34,6 +35,7 @@ class PlainSession:
     def __init__(self, nursery: trio.Nursery, delay: float) -> None:
         self.peer_address = ("192.0.2.1", 443)
         self.peer_closed = False
+        self.identity = IDENTITY
         self.opener = PlainOpener()
         self.carries = True
         self.owner: Owner | None = None

@@ -15,9 +15,14 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from polevpn_trio.control.config import KcpOptions, ServerUrl
-from polevpn_trio.errors import BadPacket, LinkLost
+from polevpn_trio.control.fingerprint import fingerprint_of
+from polevpn_trio.control.router_trust import Insecure, Pinned, RouterTrust
+from polevpn_trio.control.session_identity import SessionIdentity
+from polevpn_trio.errors import BadPacket, LinkLost, Untrusted
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import Buffer, Link
 from polevpn_trio.transport.dial import Backoff, Dialer
@@ -35,8 +40,8 @@ async def _nothing_to_do(_: object) -> None:
     await trio.lowlevel.checkpoint()
 
 
-def dialer(timeout: float = 5.0) -> Dialer:
-    return Dialer(KcpOptions(), timeout, _nothing_to_do)
+def dialer(timeout: float = 5.0, trust: RouterTrust | None = None) -> Dialer:
+    return Dialer(KcpOptions(), timeout, _nothing_to_do, trust or Insecure())
 
 
 def url(scheme: str, port: int) -> ServerUrl:
@@ -80,7 +85,15 @@ async def listening(scheme: str, certificate: Any) -> AsyncIterator[tuple[int, A
             if scheme == "tls":
                 await serve(tls.TlsLink(stream, "client"))
             else:
-                await serve(await accept_websocket(stream, "client"))
+                link = None
+                try:
+                    with contextlib.suppress(LinkLost):
+                        link = await accept_websocket(stream, "client")
+                finally:
+                    if link is None:
+                        stream.close()
+                if link is not None:
+                    await serve(link)
 
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(
@@ -367,3 +380,70 @@ def test_backoff_starts_under_a_second_and_grows_with_the_outage() -> None:
         assert delay <= max(1.5, outage * 0.05)
         assert delay <= 30.0
     assert max(delays) > 20.0
+
+
+def fingerprint(certificate: Any) -> bytes:
+    pem = x509.load_pem_x509_certificate(certificate.cert_file.read_bytes())
+    return fingerprint_of(pem.public_bytes(Encoding.DER))
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_both_ends_know_their_session_by_the_same_name_and_no_two_sessions_share_one(
+    scheme: str, kind: str, certificates: Any
+) -> None:
+    certificate = getattr(certificates, kind)
+    seen: list[SessionIdentity] = []
+
+    async def body(ours: Link, theirs: Link) -> None:
+        await trio.lowlevel.checkpoint()
+        assert ours.identity == theirs.identity
+        assert ours.identity.router_certificate == fingerprint(certificate)
+        assert ours.identity.gateway_certificate == b""
+        assert len(ours.identity.exporter) == 32
+        seen.append(ours.identity)
+
+    over_link(scheme, certificate, body)
+    over_link(scheme, certificate, body)
+    assert seen[0].exporter != seen[1].exporter
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_router_with_another_certificate_is_told_nothing(scheme: str, certificates: Any) -> None:
+    async def main() -> None:
+        pinned = Pinned((fingerprint(certificates.ecdsa),))
+        with trio.fail_after(DEADLINE):
+            async with (
+                listening(scheme, certificates.rsa) as (port, accepted),
+                trio.open_nursery() as nursery,
+            ):
+                with pytest.raises(Untrusted, match="verify_router expects"):
+                    await nursery.start(dialer(trust=pinned).serve_link, url(scheme, port))
+                if scheme == "wss":
+                    # Not even asked for a WebSocket.
+                    with pytest.raises(trio.WouldBlock):
+                        accepted.receive_nowait()
+                else:
+                    theirs = await accepted.receive()
+                    with pytest.raises(LinkLost):
+                        await theirs.receive()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_router_with_the_certificate_that_is_expected_is_taken(
+    scheme: str, certificates: Any
+) -> None:
+    async def main() -> None:
+        pinned = Pinned((fingerprint(certificates.rsa),))
+        with trio.fail_after(DEADLINE):
+            async with (
+                listening(scheme, certificates.rsa) as (port, _),
+                trio.open_nursery() as nursery,
+            ):
+                link = await nursery.start(dialer(trust=pinned).serve_link, url(scheme, port))
+                assert link.scheme == scheme
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)

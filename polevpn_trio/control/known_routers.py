@@ -1,0 +1,129 @@
+"""The file of routers that a gateway has met: which certificate each of them showed.
+
+A line is ``URL sha256:FINGERPRINT``; empty lines and those that start with ``#`` are ignored. A
+router may have several lines, and then any of them will do. The file is replaced as a whole, so
+that whoever reads it, or loses power, has the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from polevpn_trio.control.fingerprint import format_fingerprint, parse_fingerprint
+
+FILE_NAME = "known_routers"
+SYSTEM_DIRECTORY = Path("/var/lib/polevpn_trio")
+MAX_FILE = 1 << 20
+"""Bytes; ten thousand routers."""
+
+_HEADER = "# Routers that this gateway has met, and the certificates by which it knows them.\n"
+
+
+def usual_file() -> Path:
+    """Where the file is unless the configuration says otherwise."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        # Set by systemd for a service that has one.
+        return Path(given) / FILE_NAME
+    if os.geteuid() == 0:
+        return SYSTEM_DIRECTORY / FILE_NAME
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "polevpn_trio" / FILE_NAME
+
+
+@attrs.frozen
+class KnownRouter:
+    """One line of the file: ``line`` counts from 1."""
+
+    line: int
+    url: str
+    fingerprint: bytes
+
+
+class Unreadable(Exception):
+    """The file is there, but does not say whom we know; the text says why."""
+
+
+def read(file: Path) -> list[KnownRouter]:
+    """Return all lines; none if there is no file. Raises Unreadable."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read: {_reason(error)}") from None
+    if len(data) > MAX_FILE:
+        raise Unreadable(f"{file} is larger than {MAX_FILE} bytes")
+    known = []
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        url, _, text = line.strip().partition(" ")
+        try:
+            known.append(KnownRouter(number, url, parse_fingerprint(text)))
+        except ValueError:
+            raise Unreadable(
+                f"{file}, line {number}: not a line of a known router, "
+                "expected a URL and sha256:..., or delete it"
+            ) from None
+    return known
+
+
+def add(file: Path, url: str, fingerprint: bytes) -> None:
+    """Write down a router. Raises OSError.
+
+    Does nothing if one of this URL has been written down meanwhile.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(file.parent):
+        if any(known.url == url for known in _read_or_none(file)):
+            return
+        old = file.read_text("utf-8", "replace") if file.exists() else _HEADER
+        if old and not old.endswith("\n"):
+            old += "\n"
+        _replace(file, f"{old}{url} {format_fingerprint(fingerprint)}\n")
+
+
+def _read_or_none(file: Path) -> list[KnownRouter]:
+    try:
+        return read(file)
+    except Unreadable as error:
+        raise OSError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep other gateways on this machine from writing; BlockingIOError if one is at it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(file: Path, text: str) -> None:
+    # 0600 from the start: mkstemp sees to that.
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
