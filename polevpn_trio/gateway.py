@@ -12,6 +12,7 @@ import trio
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.config import GatewayConfig, ServerUrl
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
+from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.registration import NATIVE_VERSION, agreed_features
 from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused, Untrusted
 from polevpn_trio.frames import codec
@@ -54,12 +55,17 @@ LONGEST_RETURN_SECONDS = 60.0
 """Interval of attempts to return to a better server, growing from the first to the longest."""
 
 
+class _ClassicRouter(Refused):
+    """A router that refused our proof does not know our own dialect."""
+
+
 @attrs.frozen
 class Uplink:
     """A link to the router on which we are logged in.
 
-    ``rank`` is the server's place in the configuration, ``native`` the features agreed on
+        ``rank`` is the server's place in the configuration, ``native`` the features agreed on
     (None towards a classic router), ``waiting`` what arrived behind the answer to our login.
+        ``proved`` is whether the router has not been sent our key, but a proof of it.
     """
 
     link: Link
@@ -67,6 +73,7 @@ class Uplink:
     reader: FrameReader
     native: frozenset[str] | None
     waiting: tuple[FrameRun, ...]
+    proved: bool = False
 
     @property
     def takes_ipv6(self) -> bool:
@@ -103,6 +110,9 @@ class Gateway:
         self._dialer = dialer
         self._send, self._receive = trio.open_memory_channel[FrameBatch](OUTGOING_BATCHES)
         self._segmenter = Segmenter()
+        self._site_key = SiteKey.derive(config.key)
+        # Servers, by rank, that know only the classic dialect.
+        self._classic: set[int] = set()
         self._connected = False
         # The connection whose sender waits in `next_batches`: it could take a batch at once.
         self._waiting: Connection | None = None
@@ -196,15 +206,29 @@ class Gateway:
     async def log_in(self, rank: int) -> Uplink:
         """Connect to a server and authenticate.
 
-        Raises LinkLost, BadPacket, Refused, or Untrusted.
+        To a router that knows only the classic dialect, our key is sent as it is, if that is
+        allowed. Raises LinkLost, BadPacket, Refused, or Untrusted.
         """
+        if self._config.native and rank not in self._classic:
+            try:
+                return await self._log_in(rank, self._site_key)
+            except _ClassicRouter as refused:
+                if not self._config.classic:
+                    raise Refused(
+                        f"{refused}; if it is one of the PoleVPN originals, allow our key to be "
+                        'sent to it: "classic": true'
+                    ) from None
+                self._classic.add(rank)
+        return await self._log_in(rank, None)
+
+    async def _log_in(self, rank: int, site_key: SiteKey | None) -> Uplink:
         server = self._config.servers[rank]
         link: Link = await self._root.nursery.start(
             self._dialer.serve_link, server, name=f"dial {server.text}"
         )
         try:
             with trio.fail_after(self._config.connect_timeout):
-                return await self._authenticate(link, rank, server)
+                return await self._authenticate(link, rank, server, site_key)
         except trio.TooSlowError as error:
             link.close()
             raise LinkLost(f"{server.text} does not answer the login") from error
@@ -212,10 +236,16 @@ class Gateway:
             link.close()
             raise
 
-    async def _authenticate(self, link: Link, rank: int, server: ServerUrl) -> Uplink:
+    async def _authenticate(
+        self, link: Link, rank: int, server: ServerUrl, site_key: SiteKey | None
+    ) -> Uplink:
         features = self._config.features
         offer = NativeOffer(NATIVE_VERSION, features) if self._config.native else None
-        request = AuthRequest(self._config.key, offer)
+        if site_key is None:
+            request = AuthRequest(self._config.key, offer)
+        else:
+            proof = site_key.prove(link.identity)
+            request = AuthRequest("", NativeOffer(NATIVE_VERSION, features, site_key.name, proof))
         await link.send_batch([codec.build_frame(codec.AUTH, request.to_json())])
         reader = self._site.reader()
         runs: list[FrameRun] = []
@@ -225,23 +255,32 @@ class Gateway:
             raise BadPacket("IP data before the answer to the login")
         answer = AuthAnswer.from_json_untrusted(bytes(runs[0].data))
         if answer.error:
-            raise Refused(f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}")
+            refusal = f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}"
+            if site_key is not None and answer.native is None:
+                raise _ClassicRouter(refusal)
+            raise Refused(refusal)
         native = agreed_features(answer.native, features) if self._config.native else None
+        if site_key is not None and not (
+            answer.native and site_key.check_router(answer.native.proof, link.identity)
+        ):
+            raise Untrusted(f"{server.text} took our login, but does not know our key itself")
+        if native is not None:
+            self._classic.discard(rank)
         self._config.router_trust.learn(
             server.scheme, server.host, server.port, link.identity.router_certificate
         )
         log.debug("logged in at %s %s", link.scheme, link.peer)
-        uplink = Uplink(link, rank, reader, native, tuple(runs[1:]))
+        uplink = Uplink(link, rank, reader, native, tuple(runs[1:]), site_key is not None)
         if uplink.takes_super_packets:
             reader.sequences = SEQUENCES_OFFLOAD
         return uplink
 
-    def registration(self) -> bytes:
+    def registration(self, uplink: Uplink) -> bytes:
         """Build the REGISTER frame for our addresses and networks."""
         site = self._config.site
         request = RegisterRequest(
             gateway=site.gateway,
-            key=self._config.key,
+            key="" if uplink.proved else self._config.key,
             networks=site.local_networks,
             gateway6=site.gateway6,
         )
@@ -350,7 +389,7 @@ class Connection:
 
     async def _receive(self) -> None:
         """Task "receiver": packets go to the site, answers to whoever waits for them."""
-        await self.link.send_batch([self._gateway.registration()])
+        await self.link.send_batch([self._gateway.registration(self._uplink)])
         rest = self._take_runs_untrusted(self._uplink.waiting)
         if rest is not None:
             await rest

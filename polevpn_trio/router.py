@@ -15,6 +15,7 @@ from OpenSSL import SSL
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
+from polevpn_trio.control.authentication import Authenticator
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.line_limit import LineLimit
@@ -106,6 +107,7 @@ class Router:
         self.config = config
         self.root = root
         self.forwarder = Forwarder()
+        self.authenticator = Authenticator(config.key, classic=config.classic)
         self._stranger_lines = LineLimit(STRANGER_LINES, STRANGER_LINE_SECONDS)
         self._strangers = 0
 
@@ -147,7 +149,7 @@ class GatewayConnection:
         self._login_by = login_by
         self._link = link
         self._session = RouterSession(
-            router.config.key,
+            lambda request: router.authenticator.judge_untrusted(request, link.identity),
             offer_native=router.config.native,
             features=router.config.features,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -17,9 +18,11 @@ import trio.testing
 from polevpn_trio.control import known_routers
 from polevpn_trio.control.config import GatewayConfig, ServerUrl, SiteConfig
 from polevpn_trio.control.liveness import HEART_BEAT_SECONDS
+from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.router_trust import FirstUse, Insecure, RouterTrust
 from polevpn_trio.errors import LinkLost, Untrusted
 from polevpn_trio.frames import codec
+from polevpn_trio.frames.messages import AuthRequest
 from polevpn_trio.gateway import REGISTER_SECONDS, Gateway
 from polevpn_trio.nursery_tree import open_root
 from polevpn_trio.site import Site
@@ -68,7 +71,10 @@ class Call:
                 for frame in split(bytes(await self.link.receive())):
                     self.got.append(frame)
                     if frame.command in self.server.answers:
-                        await self.control(frame.command, **self.server.answers[frame.command])
+                        answer = self.server.answers[frame.command]
+                        if frame.command == codec.AUTH and not answer.get("error"):
+                            answer = self.server.judge(frame.payload)
+                        await self.control(frame.command, **answer)
         except LinkLost:
             self.link.close()
 
@@ -81,10 +87,26 @@ class Server:
     up: bool = True
     untrusted: str = ""
     native: bool = False
+    key: str = KEY
     features: tuple[str, ...] = ("ipv6",)
     answers: dict[int, dict[str, object]] = attrs.field(factory=dict)
     calls: list[Call] = attrs.field(factory=list)
     attempts: list[float] = attrs.field(factory=list)
+
+    def judge(self, payload: bytes) -> dict[str, object]:
+        """Answer a login by key as it is, or, if we are native, by proof."""
+        request = AuthRequest.from_json_untrusted(payload)
+        answer = self.answers[codec.AUTH]
+        if request.key == KEY:
+            return answer
+        if not self.native or request.native is None or not request.native.proof:
+            return {"error": "invalid key"}
+        verifier = SiteKey.derive(self.key).verifier
+        assert verifier.check(request.native.proof, "", IDENTITY)
+        proof = base64.b64encode(verifier.prove("", IDENTITY)).decode()
+        native = answer["native"]
+        assert isinstance(native, dict)
+        return {**answer, "native": {**native, "proof": proof}}
 
     def __attrs_post_init__(self) -> None:
         usual: dict[int, dict[str, object]] = {each: {} for each in ANSWERED}
@@ -96,7 +118,9 @@ class Server:
 class World:
     """A gateway, its site's host and the routers that it may call."""
 
-    def __init__(self, servers: list[Server], nursery: trio.Nursery, trust: RouterTrust) -> None:
+    def __init__(
+        self, servers: list[Server], nursery: trio.Nursery, trust: RouterTrust, classic: bool
+    ) -> None:
         self.servers = servers
         self.nursery = nursery
         self.device = MemoryDevice()
@@ -104,7 +128,16 @@ class World:
             ServerUrl(server.scheme, f"192.0.2.{rank}", 443, "/", f"{server.scheme}://{rank}")
             for rank, server in enumerate(servers)
         )
-        self.config = GatewayConfig(Path("gateway.json"), urls, KEY, SITE, trust)
+        native = any(server.native for server in servers) or not classic
+        self.config = GatewayConfig(
+            Path("gateway.json"),
+            urls,
+            KEY,
+            SITE,
+            trust,
+            native=native,
+            classic=classic,
+        )
         self.site = Site(SITE, self.device, None)  # type: ignore[arg-type]  # in memory
         self.gateway: Gateway
 
@@ -166,10 +199,11 @@ def with_gateway(
     body: Callable[[World], Awaitable[None]],
     *servers: Server,
     trust: RouterTrust | None = None,
+    classic: bool = True,
 ) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            world = World(list(servers), nursery, trust or Insecure())
+            world = World(list(servers), nursery, trust or Insecure(), classic)
             async with open_root("gateway") as root:
                 dialer: Any = world
                 world.gateway = Gateway(world.config, world.site, dialer, root)
@@ -206,6 +240,97 @@ def test_logs_in_registers_beats_and_carries_packets_both_ways() -> None:
         assert len(world.calls) == 1
 
     with_gateway(body, Server())
+
+
+def test_a_native_router_is_sent_a_proof_and_never_the_key() -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        assert json.loads(call.of(codec.AUTH)[0].payload)["key"] == ""
+        assert json.loads(call.of(codec.REGISTER)[0].payload)["key"] == ""
+        assert not any(KEY.encode() in frame.payload for frame in call.got)
+
+    with_gateway(body, Server(native=True))
+
+
+def test_a_classic_router_is_sent_the_key_only_if_that_is_allowed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def forbidden(world: World) -> None:
+        await trio.sleep(60)
+        assert len(world.calls) > 3
+        assert not any(KEY.encode() in frame.payload for c in world.calls for frame in c.got)
+        assert not any(call.of(codec.REGISTER) for call in world.calls)
+        assert '"classic": true' in caplog.text
+
+    with_gateway(forbidden, Server(), classic=False)
+
+    async def allowed(world: World) -> None:
+        for number in (2, 3, 4):
+            call = await world.registered()
+            assert json.loads(call.of(codec.AUTH)[0].payload)["key"] == KEY
+            assert json.loads(call.of(codec.REGISTER)[0].payload)["key"] == KEY
+            # Asked for its dialect once, not at each login.
+            assert len(world.calls) == number
+            call.link.close()
+            await call.gateways_end.wait_closed()
+
+    # The fallback beside it makes the gateway try the native dialect.
+    with_gateway(allowed, Server(), Server(native=True, up=False))
+
+
+def test_a_router_that_has_become_native_is_not_sent_the_key_again() -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        assert json.loads(first.of(codec.AUTH)[0].payload)["key"] == KEY
+        world.servers[0].native = True
+        world.servers[0].answers[codec.AUTH] = {"native": {"version": 1, "features": []}}
+        keys = []
+        for _ in range(2):
+            call = await world.registered()
+            call.link.close()
+            await call.gateways_end.wait_closed()
+            call = await world.registered()
+            keys.append(json.loads(call.of(codec.AUTH)[0].payload)["key"])
+        assert keys == [KEY, ""]
+
+    with_gateway(body, Server(), Server(native=True, up=False))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"native": {"version": 1, "features": []}},
+        {"native": {"version": 1, "features": [], "proof": "AAAA"}},
+        {"native": {"version": 1, "features": [], "proof": base64.b64encode(bytes(32)).decode()}},
+    ],
+)
+def test_a_router_that_cannot_prove_that_it_knows_our_key_is_left(
+    answer: dict[str, object], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    class Impostor(Server):
+        def judge(self, payload: bytes) -> dict[str, object]:
+            return answer
+
+    async def body(world: World) -> None:
+        await trio.sleep(30)
+        assert not any(call.of(codec.REGISTER) for call in world.calls)
+        assert all(call.gateways_end.is_closed for call in world.calls)
+        (record,) = (each for each in caplog.records if "does not know our key" in each.message)
+        assert record.levelno == logging.ERROR
+        assert not (tmp_path / "known").exists()
+
+    with_gateway(body, Impostor(), classic=False, trust=FirstUse(tmp_path / "known"))
+
+
+def test_a_router_with_another_key_refuses_us_and_is_not_taken_for_a_classic_one() -> None:
+    async def body(world: World) -> None:
+        await trio.sleep(30)
+        assert world.calls
+        assert not any(KEY.encode() in frame.payload for c in world.calls for frame in c.got)
+
+    refusal: dict[str, object] = {"error": "wrong key", "native": {"version": 1, "features": []}}
+    with_gateway(body, Server(native=True, answers={codec.AUTH: refusal}))
 
 
 def test_a_router_is_remembered_once_it_has_taken_our_login(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import trio
 
 from polevpn_trio.control.config import KcpOptions, ServerUrl
 from polevpn_trio.control.liveness import HEART_BEAT_SECONDS
+from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.registration import FEATURES, NATIVE_VERSION
 from polevpn_trio.control.router_trust import Insecure
 from polevpn_trio.errors import LinkLost, Refused
@@ -101,13 +102,14 @@ class SimulatedGateway:
 
     async def _log_in(self) -> None:
         member = self._member
-        auth = AuthRequest(member.key, NativeOffer(NATIVE_VERSION, FEATURES))
+        proof = SiteKey.derive(member.key).prove(self.link.identity)
+        auth = AuthRequest("", NativeOffer(NATIVE_VERSION, FEATURES, proof=proof))
         await self.link.send_batch([codec.build_frame(codec.AUTH, auth.to_json())])
         answer = await self._answer(codec.AUTH)
         if error := AuthAnswer.from_json_untrusted(bytes(answer.data)).error:
             raise Refused(error)
         register = RegisterRequest(
-            gateway=member.address, key=member.key, networks=member.networks, gateway6=None
+            gateway=member.address, key="", networks=member.networks, gateway6=None
         )
         await self.link.send_batch([codec.build_frame(codec.REGISTER, register.to_json())])
         answer = await self._answer(codec.REGISTER)

@@ -59,7 +59,7 @@ _SITE_KEYS = (
     "masquerade",
     "mss_clamp",
 )
-_SHARED_KEYS = ("key", "log_level", "native", "kcp_options")
+_SHARED_KEYS = ("key", "classic", "log_level", "native", "kcp_options")
 _ROUTER_KEYS = ("kcp", "tls", "site", "idle_timeout", "auth_timeout", "queue_bytes", *_SHARED_KEYS)
 _GATEWAY_KEYS = (
     "route_server",
@@ -154,6 +154,8 @@ class RouterConfig:
     """Seconds that a client may take for handshake and login."""
     queue_bytes: int = 4 << 20
     """Bytes that may wait for one gateway before packets to it are dropped."""
+    classic: bool = True
+    """Let gateways log in that send the key as it is."""
     native: bool = True
     """Offer our own dialect to peers that know it."""
     features: tuple[str, ...] = FEATURES
@@ -177,6 +179,8 @@ class GatewayConfig:
     log_level: str = "info"
     connect_timeout: float = 5.0
     """Seconds for one attempt, from the first packet to the answered login."""
+    classic: bool = False
+    """Send the key as it is to a router that takes nothing else."""
     native: bool = True
     """Offer our own dialect to a router that knows it."""
     features: tuple[str, ...] = FEATURES
@@ -288,6 +292,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         idle_timeout=top.seconds("idle_timeout", 60.0, 15, 86400),
         auth_timeout=top.seconds("auth_timeout", 10.0, 1, 120),
         queue_bytes=top.whole("queue_bytes", 4 << 20, 65536, 1 << 30, "bytes"),
+        classic=_classic(top, True, native),
         native=native,
         features=features,
         kcp_options=_kcp_options(top),
@@ -316,6 +321,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         router_trust=router_trust(top),
         log_level=_log_level(top),
         connect_timeout=top.seconds("connect_timeout", 5.0, 0.5, 60),
+        classic=_classic(top, False, native),
         native=native,
         features=features,
         kcp_options=_kcp_options(top),
@@ -544,6 +550,14 @@ def _native(top: Members) -> tuple[bool, tuple[str, ...]]:
         return True, FEATURES
     members = Members(top.report, f"{top.path('native')}.", value, FEATURES)
     return True, tuple(name for name in FEATURES if members.flag(name, True))
+
+
+def _classic(top: Members, default: bool, native: bool) -> bool:
+    """Whether the key may be sent as it is, as it must without our own dialect."""
+    classic = top.flag("classic", default or not native)
+    if not classic and not native:
+        top.problem("classic", "false, expected true, since native is false")
+    return classic
 
 
 def _log_level(top: Members) -> str:

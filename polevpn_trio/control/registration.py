@@ -2,7 +2,7 @@
 
 ::
 
-    CONNECTED --AUTH, right key--> AUTHENTICATED --REGISTER--> AUTHENTICATED
+    CONNECTED --AUTH, admitted---> AUTHENTICATED --REGISTER--> AUTHENTICATED
         |                               |
         +--anything else--> CLOSED <----+--idle for too long
 
@@ -13,11 +13,11 @@ several gateways on one connection.
 from __future__ import annotations
 
 import enum
-import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
+from polevpn_trio.control.authentication import Admitted, Denied
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.messages import (
@@ -83,11 +83,17 @@ class RouterSession:
 
     Feed control frames to `receive_control_untrusted` and act on what it returns; ask
     `accepts_data` before forwarding. ``native`` are the features agreed on, None towards a
-    classic peer; ``features`` those that may be.
+    classic peer; ``features`` those that may be. ``judge`` decides who may log in.
     """
 
-    def __init__(self, key: str, *, offer_native: bool, features: Iterable[str] = FEATURES) -> None:
-        self._key = key.encode()
+    def __init__(
+        self,
+        judge: Callable[[AuthRequest], Admitted | Denied],
+        *,
+        offer_native: bool,
+        features: Iterable[str] = FEATURES,
+    ) -> None:
+        self._judge = judge
         self._offer_native = offer_native
         self._features = tuple(features)
         self.state = SessionState.CONNECTED
@@ -125,19 +131,21 @@ class RouterSession:
         except BadPacket:
             self.state = SessionState.CLOSED
             raise
-        if not hmac.compare_digest(request.key.encode(), self._key):
+        if not self._offer_native:
+            request = attrs.evolve(request, native=None)
+        verdict = self._judge(request)
+        agreed = agreed_features(request.native, self._features)
+        if isinstance(verdict, Denied):
             self.state = SessionState.CLOSED
-            answer = AuthAnswer(error="invalid key").to_json()
-            return [
-                Answer(codec.build_frame(codec.AUTH, answer, sequence)),
-                End("invalid key"),
-            ]
+            # That we are native tells one of ours not to try the classic way.
+            offer = None if agreed is None else NativeOffer(NATIVE_VERSION)
+            answer = AuthAnswer(verdict.answer, offer).to_json()
+            return [Answer(codec.build_frame(codec.AUTH, answer, sequence)), End(verdict.reason)]
         self.state = SessionState.AUTHENTICATED
+        self.native = agreed
         offer = None
-        if self._offer_native:
-            self.native = agreed_features(request.native, self._features)
-            if self.native is not None:
-                offer = NativeOffer(NATIVE_VERSION, tuple(self.native))
+        if agreed is not None:
+            offer = NativeOffer(NATIVE_VERSION, tuple(agreed), proof=verdict.proof)
         answer = AuthAnswer(native=offer).to_json()
         return [Answer(codec.build_frame(codec.AUTH, answer, sequence))]
 

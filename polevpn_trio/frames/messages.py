@@ -7,11 +7,12 @@ counts, whatever follows it and whatever we do not know is ignored, a member of 
 counts as absent.
 
 What is ours travels in members that the originals ignore: ``native`` (which of our own features
-a peer offers) and ``gateway6`` (an IPv6 address beside the IPv4 one).
+a peer offers, and the proof of its key) and ``gateway6`` (an IPv6 address beside the IPv4 one).
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -34,6 +35,9 @@ MAX_FEATURES = 64
 MAX_FEATURE_LENGTH = 64
 """Longest name of a feature in characters; a longer one is none of ours."""
 
+MAX_PROOF_LENGTH = 128
+"""Longest proof in characters; a longer one is none of ours."""
+
 _MAX_INTEGER_DIGITS = 15
 """Longer integers are no number that any member of ours may hold, and cost time to convert."""
 
@@ -50,15 +54,25 @@ def _sorted_once(names: Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen(slots=True)
 class NativeOffer:
-    """What one of ours can do beyond the classic dialect: a version and sorted feature names."""
+    """What one of ours can do beyond the classic dialect: a version and sorted feature names.
+
+    At login it also says which site a gateway is (``name``, "" for one with the shared key), and
+    holds each side's ``proof`` that it knows the key; b"" if there is none.
+    """
 
     version: int = 1
     features: tuple[str, ...] = attrs.field(default=(), converter=_sorted_once)
+    name: str = ""
+    proof: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen(slots=True)
 class AuthRequest:
-    """The first frame of a connection. ``key`` is "" if the peer sent none that is a string."""
+    """The first frame of a connection.
+
+    ``key`` is "" if the peer sent none that is a string; who proves that it knows the key does
+    not send it.
+    """
 
     key: str = attrs.field(repr=False)
     native: NativeOffer | None = None
@@ -172,7 +186,12 @@ def _error_member(error: str) -> dict[str, object]:
 def _native_member(offer: NativeOffer | None) -> dict[str, object]:
     if offer is None:
         return {}
-    return {"native": {"version": offer.version, "features": list(offer.features)}}
+    members: dict[str, object] = {"version": offer.version, "features": list(offer.features)}
+    if offer.name:
+        members["name"] = offer.name
+    if offer.proof:
+        members["proof"] = base64.b64encode(offer.proof).decode()
+    return {"native": members}
 
 
 def _integer(digits: str) -> int | float:
@@ -223,7 +242,17 @@ def _native_untrusted(members: dict[str, object]) -> NativeOffer | None:
         for name in (features[:MAX_FEATURES] if isinstance(features, list) else [])
         if isinstance(name, str) and name.isascii() and 0 < len(name) <= MAX_FEATURE_LENGTH
     ]
-    return NativeOffer(version, tuple(names))
+    return NativeOffer(version, tuple(names), _text(native, "name"), _proof_untrusted(native))
+
+
+def _proof_untrusted(native: dict[str, object]) -> bytes:
+    text = _text(native, "proof")
+    if len(text) > MAX_PROOF_LENGTH:
+        return b""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
 
 
 def _network_untrusted(text: str) -> Network | None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
 from polevpn_trio.control.registration import (
     Answer,
     End,
@@ -19,11 +20,18 @@ from polevpn_trio.control.registration import (
 )
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames import codec
-from polevpn_trio.frames.messages import NativeOffer
+from polevpn_trio.frames.messages import AuthRequest, NativeOffer
+from tests.memory_links import IDENTITY
+
+AUTHENTICATOR = Authenticator("secret")
+
+
+def judge(request: AuthRequest) -> Admitted | Denied:
+    return AUTHENTICATOR.judge_untrusted(request, IDENTITY)
 
 
 def session(*, offer_native: bool = True) -> RouterSession:
-    return RouterSession("secret", offer_native=offer_native)
+    return RouterSession(judge, offer_native=offer_native)
 
 
 def body(**members: object) -> bytes:
@@ -84,7 +92,7 @@ def test_native_features_are_those_of_both() -> None:
 
 
 def test_a_feature_that_is_switched_off_is_not_agreed_on() -> None:
-    one = RouterSession("secret", offer_native=True, features=["ipv6"])
+    one = RouterSession(judge, offer_native=True, features=["ipv6"])
     (answer,) = one.receive_control_untrusted(
         codec.AUTH, 0, body(key="secret", native={"version": 1, "features": ["gso", "ipv6"]})
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable
@@ -369,3 +370,20 @@ def test_auth_survives_the_way(text: str, features: list[str]) -> None:
     assert AuthRequest.from_json_untrusted(request.to_json()) == request
     answer = AuthAnswer(text, offer)
     assert AuthAnswer.from_json_untrusted(answer.to_json()) == answer
+
+
+def test_a_login_by_proof_holds_the_sites_name_and_no_key() -> None:
+    offer = NativeOffer(features=("gso",), name="berlin", proof=b"\xff" * 32)
+    body = AuthRequest("", offer).to_json()
+    proof = base64.b64encode(b"\xff" * 32).decode()
+    assert json.loads(body) == {
+        "key": "",
+        "native": {"features": ["gso"], "name": "berlin", "proof": proof, "version": 1},
+    }
+    assert AuthRequest.from_json_untrusted(body) == AuthRequest("", offer)
+
+
+@pytest.mark.parametrize("proof", ["*", "AAA", "A" * 132, "é", 7, None, [], "AAAA AAAA"])
+def test_what_is_no_base64_is_no_proof(proof: object) -> None:
+    body = json.dumps({"native": {"version": 1, "proof": proof, "name": 7}}).encode()
+    assert AuthRequest.from_json_untrusted(body) == AuthRequest("", NativeOffer())

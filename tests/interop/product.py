@@ -156,6 +156,7 @@ class GatewayRun:
         config = {
             "route_server": f"{self.scheme}://127.0.0.1:{self.PORT}",
             "key": KEY,
+            "classic": True,
             "gateway": self.OWN,
             "local_networks": [self.LAN],
             "route_networks": [self.FAR],
