@@ -110,7 +110,7 @@ class Gateway:
         self._dialer = dialer
         self._send, self._receive = trio.open_memory_channel[FrameBatch](OUTGOING_BATCHES)
         self._segmenter = Segmenter()
-        self._site_key = SiteKey.derive(config.key)
+        self._site_key = SiteKey.derive(config.key, config.name) if config.key else None
         # Servers, by rank, that know only the classic dialect.
         self._classic: set[int] = set()
         self._connected = False
@@ -211,24 +211,24 @@ class Gateway:
         """
         if self._config.native and rank not in self._classic:
             try:
-                return await self._log_in(rank, self._site_key)
+                return await self._log_in(rank, prove=True)
             except _ClassicRouter as refused:
-                if not self._config.classic:
+                if not self._config.classic or not self._config.key:
                     raise Refused(
                         f"{refused}; if it is one of the PoleVPN originals, allow our key to be "
                         'sent to it: "classic": true'
                     ) from None
                 self._classic.add(rank)
-        return await self._log_in(rank, None)
+        return await self._log_in(rank, prove=False)
 
-    async def _log_in(self, rank: int, site_key: SiteKey | None) -> Uplink:
+    async def _log_in(self, rank: int, *, prove: bool) -> Uplink:
         server = self._config.servers[rank]
         link: Link = await self._root.nursery.start(
             self._dialer.serve_link, server, name=f"dial {server.text}"
         )
         try:
             with trio.fail_after(self._config.connect_timeout):
-                return await self._authenticate(link, rank, server, site_key)
+                return await self._authenticate(link, rank, server, prove=prove)
         except trio.TooSlowError as error:
             link.close()
             raise LinkLost(f"{server.text} does not answer the login") from error
@@ -237,15 +237,16 @@ class Gateway:
             raise
 
     async def _authenticate(
-        self, link: Link, rank: int, server: ServerUrl, site_key: SiteKey | None
+        self, link: Link, rank: int, server: ServerUrl, *, prove: bool
     ) -> Uplink:
-        features = self._config.features
-        offer = NativeOffer(NATIVE_VERSION, features) if self._config.native else None
-        if site_key is None:
-            request = AuthRequest(self._config.key, offer)
+        config, key = self._config, self._site_key
+        features = config.features
+        if prove:
+            proof = b"" if key is None else key.prove(link.identity)
+            request = AuthRequest("", NativeOffer(NATIVE_VERSION, features, config.name, proof))
         else:
-            proof = site_key.prove(link.identity)
-            request = AuthRequest("", NativeOffer(NATIVE_VERSION, features, site_key.name, proof))
+            offer = NativeOffer(NATIVE_VERSION, features) if config.native else None
+            request = AuthRequest(config.key, offer)
         await link.send_batch([codec.build_frame(codec.AUTH, request.to_json())])
         reader = self._site.reader()
         runs: list[FrameRun] = []
@@ -256,12 +257,12 @@ class Gateway:
         answer = AuthAnswer.from_json_untrusted(bytes(runs[0].data))
         if answer.error:
             refusal = f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}"
-            if site_key is not None and answer.native is None:
+            if prove and answer.native is None:
                 raise _ClassicRouter(refusal)
             raise Refused(refusal)
-        native = agreed_features(answer.native, features) if self._config.native else None
-        if site_key is not None and not (
-            answer.native and site_key.check_router(answer.native.proof, link.identity)
+        native = agreed_features(answer.native, features) if config.native else None
+        if (prove and key is not None) and not (
+            answer.native and key.check_router(answer.native.proof, link.identity)
         ):
             raise Untrusted(f"{server.text} took our login, but does not know our key itself")
         if native is not None:
@@ -270,7 +271,7 @@ class Gateway:
             server.scheme, server.host, server.port, link.identity.router_certificate
         )
         log.debug("logged in at %s %s", link.scheme, link.peer)
-        uplink = Uplink(link, rank, reader, native, tuple(runs[1:]), site_key is not None)
+        uplink = Uplink(link, rank, reader, native, tuple(runs[1:]), prove)
         if uplink.takes_super_packets:
             reader.sequences = SEQUENCES_OFFLOAD
         return uplink
@@ -559,6 +560,7 @@ async def run(config: GatewayConfig) -> None:
             site.network.keep_reachable,
             config.router_trust,
             names,
+            config.certificate,
         )
         gateway = Gateway(config, site, dialer, root)
         root.start_soon("tun reader", gateway.read_tun)

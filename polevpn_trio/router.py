@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import resource
 import socket
@@ -19,7 +20,7 @@ from polevpn_trio.control.authentication import Authenticator
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.line_limit import LineLimit
-from polevpn_trio.control.registration import Answer, End, Register, RouterSession
+from polevpn_trio.control.registration import Answer, End, Refusal, Register, RouterSession
 from polevpn_trio.errors import BadPacket, HostError, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
 from polevpn_trio.forwarding.prefix_table import Network
@@ -107,7 +108,7 @@ class Router:
         self.config = config
         self.root = root
         self.forwarder = Forwarder()
-        self.authenticator = Authenticator(config.key, classic=config.classic)
+        self.authenticator = Authenticator(config.key, config.sites, classic=config.classic)
         self._stranger_lines = LineLimit(STRANGER_LINES, STRANGER_LINE_SECONDS)
         self._strangers = 0
 
@@ -149,7 +150,9 @@ class GatewayConnection:
         self._login_by = login_by
         self._link = link
         self._session = RouterSession(
-            lambda request: router.authenticator.judge_untrusted(request, link.identity),
+            lambda request: router.authenticator.judge_untrusted(
+                request, link.identity, datetime.datetime.now(datetime.UTC)
+            ),
             offer_native=router.config.native,
             features=router.config.features,
         )
@@ -286,6 +289,9 @@ class GatewayConnection:
                 return self._refuse(frame, reason)
             case [Answer(frame)]:
                 self._answer(frame)
+            case [Refusal(frame, reason)]:
+                log.warning("%s: registration refused: %s", self.name, reason)
+                self._answer(frame)
             case [Register(request, answer)]:
                 self._register(request, answer)
         if self._session.accepts_data and not self._authenticated.is_set():
@@ -296,7 +302,10 @@ class GatewayConnection:
             if features is not None and "gso" in features:
                 self._reader.sequences = SEQUENCES_OFFLOAD
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
-            log.info("%s: logged in (%s)", self.name, dialect)
+            site = self._session.site
+            log.info(
+                "%s: %s logged in (%s)", self.name, site.name if site else "a gateway", dialect
+            )
         return None
 
     def _answer(self, frame: bytes) -> bool:
@@ -436,7 +445,9 @@ async def _listen_udp(
     router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
 ) -> None:
     """Accept gateways by KCP over DTLS."""
-    context = dtls.server_context(config.cert_file, config.key_file)
+    context = dtls.server_context(
+        config.cert_file, config.key_file, ask_certificate=_ask_certificate(router)
+    )
     try:
         udp = UdpSocket.bind(config.host, config.port)
     except OSError as error:
@@ -472,7 +483,9 @@ async def _listen_tcp(
     router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
 ) -> None:
     """Accept gateways by TLS and WebSocket."""
-    context = tls.server_context(config.cert_file, config.key_file)
+    context = tls.server_context(
+        config.cert_file, config.key_file, ask_certificate=_ask_certificate(router)
+    )
     try:
         listeners = await trio.open_tcp_listeners(
             config.port, host=config.host or None, backlog=LISTEN_BACKLOG
@@ -490,6 +503,12 @@ async def _listen_tcp(
             log.info("listening on %s (tls, wss)", format_address(listener.socket.getsockname()))
         task_status.started()
         await trio.serve_listeners(handle, listeners, handler_nursery=branch.nursery)
+
+
+def _ask_certificate(router: Router) -> bool:
+    """Whether gateways are asked for a certificate; whose it is the login decides."""
+    sites = router.config.sites
+    return sites is not None and sites.knows_certificates
 
 
 def _cannot_listen(protocol: str, config: ListenerConfig, error: OSError) -> str:

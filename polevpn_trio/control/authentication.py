@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import datetime
 import hmac
 
 import attrs
 
-from polevpn_trio.control.login_proof import SiteKey
+from polevpn_trio.control.log import printable
+from polevpn_trio.control.login_proof import SiteKey, Verifier
 from polevpn_trio.control.session_identity import SessionIdentity
-from polevpn_trio.frames.messages import AuthRequest
+from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
+from polevpn_trio.frames.messages import AuthRequest, NativeOffer
 
 INVALID_KEY = "invalid key"
 """What the originals say to a wrong key."""
 
+UNKNOWN = "unknown site or wrong key"
+"""What strangers hear, so that they cannot try out which sites there are."""
 
 MAX_NAME = 63
-"""Characters of a site's name."""
+"""Characters of a site's name that are repeated in our log."""
+
+_NO_KEY = Verifier(bytes(32), bytes(32))
+"""Compared with where there is none, so that this takes as long. Nobody can prove this key: no
+client key is known whose hash is all zeros."""
 
 
 @attrs.frozen
 class Admitted:
-    """A gateway may come in; ``proof`` is the router's own, b"" if the gateway asked for none."""
+    """A gateway may come in.
+
+    ``proof`` is the router's own, b"" if the gateway asked for none; ``site`` is None for one
+    that has come in by the shared key.
+    """
 
     proof: bytes = b""
+    site: KnownSite | None = None
 
 
 @attrs.frozen
@@ -34,30 +48,61 @@ class Denied:
 
 
 class Authenticator:
-    """Judges logins by the key that all gateways share.
+    """Judges logins by the sites that are known, and by the key that all share, if there is one.
 
-    A gateway proves that it knows the key, or, if ``classic``, may send it as it is.
+    A gateway proves that it knows its key, or shows its certificate, or, if ``classic``, may
+    send the shared key as it is. An empty ``key`` is none.
     """
 
-    def __init__(self, key: str, *, classic: bool = True) -> None:
+    def __init__(
+        self, key: str, sites: SiteDirectory | None = None, *, classic: bool = True
+    ) -> None:
         self._raw = key.encode()
-        self._shared = SiteKey.derive(key)
+        self._shared = SiteKey.derive(key).verifier if key else None
+        self._sites = SiteDirectory({}) if sites is None else sites
         self._classic = classic
 
-    def judge_untrusted(self, request: AuthRequest, identity: SessionIdentity) -> Admitted | Denied:
+    def judge_untrusted(
+        self, request: AuthRequest, identity: SessionIdentity, now: datetime.datetime
+    ) -> Admitted | Denied:
         """Judge the first frame of a connection. Never raises."""
         native = request.native
+        if native is not None and native.name:
+            return self._judge_site(native, identity, now)
         if native is not None and native.proof:
-            return self._judge_proof(native.proof, native.name, identity)
-        if not hmac.compare_digest(request.key.encode(), self._raw):
+            verifier = self._shared or _NO_KEY
+            if not verifier.check(native.proof, "", identity):
+                return Denied(UNKNOWN, "wrong key" if self._shared else "it names no site")
+            return Admitted(verifier.prove("", identity))
+        equal = hmac.compare_digest(request.key.encode(), self._raw)
+        if not self._raw or not equal:
             return Denied(INVALID_KEY, INVALID_KEY)
         if not self._classic:
-            return Denied(INVALID_KEY, 'the key was sent as it is, which "classic": false forbids')
+            return Denied(INVALID_KEY, 'it sent the key as it is, which "classic": false forbids')
         return Admitted()
 
-    def _judge_proof(self, proof: bytes, name: str, identity: SessionIdentity) -> Admitted | Denied:
-        if name or not self._shared.verifier.check(proof, name, identity):
-            return Denied(
-                "unknown site or wrong key", f'wrong key of site "{name}"' if name else "wrong key"
-            )
-        return Admitted(self._shared.verifier.prove(name, identity))
+    def _judge_site(
+        self, native: NativeOffer, identity: SessionIdentity, now: datetime.datetime
+    ) -> Admitted | Denied:
+        name = native.name
+        site = self._sites.get(name)
+        if site is None:
+            _NO_KEY.check(native.proof, name, identity)
+            return Denied(UNKNOWN, f'no site "{printable(name[:MAX_NAME])}" is known')
+        matching = None
+        for verifier in site.verifiers:
+            if verifier.check(native.proof, name, identity):
+                matching = verifier
+        if site.verifiers and matching is None:
+            return Denied(UNKNOWN, f"wrong key of {name}")
+        shown = identity.gateway_certificate
+        if site.certificates and not any(
+            hmac.compare_digest(shown, known) for known in site.certificates
+        ):
+            return Denied(UNKNOWN, f"{'wrong' if shown else 'no'} certificate of {name}")
+        if not site.verifiers and not site.certificates:
+            return Denied(UNKNOWN, f"{name} has neither key nor certificate")
+        # Only now: who cannot prove to be the site need not know.
+        if closed := site.closed_because(now):
+            return Denied(f"site {name} is {closed}", f"{name} is {closed}")
+        return Admitted(matching.prove(name, identity) if matching else b"", site)

@@ -10,6 +10,9 @@ from pathlib import Path
 from polevpn_trio.control.log import printable
 from polevpn_trio.errors import ConfigError
 
+MAX_FILE = 1 << 20
+"""Bytes; keeps a wrong path such as a device file from filling the memory."""
+
 _STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\\r\n])*"|//[^\r\n]*')
 _BLANKS = " \t\r\n"
 _NAMED_WHEN_FOUND = "{}[],:'\"/#*"
@@ -36,6 +39,30 @@ class _Members(dict[str, object]):
     """A JSON object that remembers the first key given twice."""
 
     repeated: str | None = None
+
+
+def read(path: Path) -> dict[str, object]:
+    """The members of the object in a file. Raises ConfigError."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(
+            printable(str(path)), "", f"cannot be read: {reason}, expected a JSON file"
+        ) from None
+    except ValueError:
+        raise ConfigError(
+            printable(str(path)), "", "not a file name, expected the path of a JSON file"
+        ) from None
+    if len(data) > MAX_FILE:
+        raise ConfigError(path, "", f"larger than {MAX_FILE} bytes, expected a configuration file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, "", f"line {line}: not UTF-8, expected text in UTF-8") from None
+    return parse(path, text)
 
 
 def parse(file: Path, text: str) -> dict[str, object]:

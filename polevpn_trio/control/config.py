@@ -20,19 +20,17 @@ import attrs
 
 from polevpn_trio.control import addresses
 from polevpn_trio.control.certificates import Unfit, check_pair
-from polevpn_trio.control.commented_json import kind, parse
+from polevpn_trio.control.commented_json import kind, parse, read
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.router_trust import RouterTrust
+from polevpn_trio.control.site_directory import SiteDirectory, is_site_name, read_sites
 from polevpn_trio.control.trust_config import router_trust
 from polevpn_trio.errors import ConfigError
 from polevpn_trio.frames.messages import MAX_BODY, RegisterRequest
 
 Network = IPv4Network | IPv6Network
-
-MAX_FILE = 1 << 20
-"""Bytes; keeps a wrong path such as a device file from filling the memory."""
 
 MAX_KEY = 4096
 """Bytes of the shared key; the AUTH frame has to hold it."""
@@ -60,9 +58,23 @@ _SITE_KEYS = (
     "mss_clamp",
 )
 _SHARED_KEYS = ("key", "classic", "log_level", "native", "kcp_options")
-_ROUTER_KEYS = ("kcp", "tls", "site", "idle_timeout", "auth_timeout", "queue_bytes", *_SHARED_KEYS)
+_ROUTER_KEYS = (
+    "kcp",
+    "tls",
+    "gateways",
+    "gateways_directory",
+    "admit_shared_key",
+    "site",
+    "idle_timeout",
+    "auth_timeout",
+    "queue_bytes",
+    *_SHARED_KEYS,
+)
 _GATEWAY_KEYS = (
     "route_server",
+    "name",
+    "cert_file",
+    "key_file",
     "connect_timeout",
     "verify_router",
     "known_routers",
@@ -71,6 +83,14 @@ _GATEWAY_KEYS = (
 )
 _LISTENER_KEYS = ("enable", "listen", "cert_file", "key_file")
 _KCP_KEYS = ("mtu", "send_window", "receive_window")
+
+
+@attrs.frozen
+class CertificatePair:
+    """A certificate and its private key, two PEM files."""
+
+    cert_file: Path
+    key_file: Path
 
 
 @attrs.frozen
@@ -143,9 +163,12 @@ class RouterConfig:
 
     path: Path
     key: str = attrs.field(repr=False)
+    """The shared key; "" if nobody is let in by it."""
     kcp: ListenerConfig | None = None
     tls: ListenerConfig | None = None
     """Takes tls:// and wss:// alike."""
+    sites: SiteDirectory | None = None
+    """The sites that are known; None lets in everybody who has the shared key."""
     site: SiteConfig | None = None
     log_level: str = "info"
     idle_timeout: float = 60.0
@@ -173,9 +196,14 @@ class GatewayConfig:
     servers: tuple[ServerUrl, ...]
     """Tried in this order; never empty."""
     key: str = attrs.field(repr=False)
+    """The site's own key, or the shared one; "" if a certificate is all it has."""
     site: SiteConfig
     router_trust: RouterTrust
     """How a router proves that it is the right one."""
+    name: str = ""
+    """Under which the router knows this site; "" if it lets in all who have the shared key."""
+    certificate: CertificatePair | None = None
+    """By which the router knows this site."""
     log_level: str = "info"
     connect_timeout: float = 5.0
     """Seconds for one attempt, from the first packet to the answered login."""
@@ -193,19 +221,19 @@ class GatewayConfig:
 def load_router(path: Path | str) -> RouterConfig:
     """Read a router's file. Raises ConfigError."""
     path = Path(path)
-    return _router(path, _read(path))
+    return _router(path, read(path))
 
 
 def load_gateway(path: Path | str) -> GatewayConfig:
     """Read a gateway's file. Raises ConfigError."""
     path = Path(path)
-    return _gateway(path, _read(path))
+    return _gateway(path, read(path))
 
 
 def load_any(path: Path | str) -> RouterConfig | GatewayConfig:
     """Read a file of either role, told apart by its keys. Raises ConfigError."""
     path = Path(path)
-    values = _read(path)
+    values = read(path)
     if _is_gateway(values):
         return _gateway(path, values)
     if _is_router(values):
@@ -236,29 +264,6 @@ def _is_router(values: Mapping[str, object]) -> bool:
     return "route_server" not in values and ("kcp" in values or "tls" in values)
 
 
-def _read(path: Path) -> dict[str, object]:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE + 1)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigError(
-            printable(str(path)), "", f"cannot be read: {reason}, expected a JSON file"
-        ) from None
-    except ValueError:
-        raise ConfigError(
-            printable(str(path)), "", "not a file name, expected the path of a JSON file"
-        ) from None
-    if len(data) > MAX_FILE:
-        raise ConfigError(path, "", f"larger than {MAX_FILE} bytes, expected a configuration file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(path, "", f"line {line}: not UTF-8, expected text in UTF-8") from None
-    return parse(path, text)
-
-
 def _router(path: Path, values: dict[str, object]) -> RouterConfig:
     if _is_gateway(values):
         raise ConfigError(
@@ -269,7 +274,8 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         )
     report = Report(path)
     top = Members(report, "", values, _ROUTER_KEYS)
-    key = _key(top)
+    sites = read_sites(top)
+    key = _router_key(top, sites)
     # A listener that is switched off is checked all the same, but need not be complete.
     given = [name for name in ("kcp", "tls") if top.has(name)]
     listeners = {name: _listener(top, name) for name in given}
@@ -282,17 +288,20 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         members = top.section("site", _SITE_KEYS)
         site = _site(members) if members else None
     native, features = _native(top)
+    if sites is not None and not native:
+        top.problem("native", "false, expected true, since sites log in by it")
     config = RouterConfig(
         path=path,
         key=key,
         kcp=listeners.get("kcp"),
         tls=listeners.get("tls"),
+        sites=sites,
         site=site,
         log_level=_log_level(top),
         idle_timeout=top.seconds("idle_timeout", 60.0, 15, 86400),
         auth_timeout=top.seconds("auth_timeout", 10.0, 1, 120),
         queue_bytes=top.whole("queue_bytes", 4 << 20, 65536, 1 << 30, "bytes"),
-        classic=_classic(top, True, native),
+        classic=_classic(top, bool(key), native),
         native=native,
         features=features,
         kcp_options=_kcp_options(top),
@@ -316,9 +325,11 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
     config = GatewayConfig(
         path=path,
         servers=_servers(top),
-        key=_key(top),
+        key=_key(top) if top.has("key") or not top.has("cert_file") else "",
         site=_site(top),
         router_trust=router_trust(top),
+        name=_name(top),
+        certificate=_client_certificate(top),
         log_level=_log_level(top),
         connect_timeout=top.seconds("connect_timeout", 5.0, 0.5, 60),
         classic=_classic(top, False, native),
@@ -329,6 +340,18 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
     _check_registration(top, config)
     report.finish()
     return attrs.evolve(config, warnings=tuple(report.warnings))
+
+
+def _router_key(top: Members, sites: SiteDirectory | None) -> str:
+    """The shared key if it lets anybody in."""
+    admits = top.flag("admit_shared_key", sites is None)
+    if not admits and sites is None:
+        top.problem("admit_shared_key", "false, expected true, or gateways that are known")
+    if admits or top.has("key"):
+        key = _key(top)
+        return key if admits else ""
+    top.report.warn_if_world_readable(top.report.file, "this file")
+    return ""
 
 
 def _key(top: Members) -> str:
@@ -367,30 +390,50 @@ def _listener(top: Members, name: str) -> ListenerConfig | None:
                 host, port = addresses.parse_listen(listen)
             except addresses.AddressMistake as mistake:
                 members.problem("listen", str(mistake))
+    pair = _pair(members, dtls=name == "kcp")
+    return None if pair is None else ListenerConfig(host, port, pair.cert_file, pair.key_file)
+
+
+def _pair(members: Members, *, dtls: bool) -> CertificatePair | None:
+    report = members.report
     files: dict[str, Path] = {}
     for member, what in (("cert_file", "a certificate"), ("key_file", "a private key")):
         expected = f"the path of {what} in PEM form"
         if members.required(member, expected) and (text := members.text(member, expected)):
-            files[member] = top.report.locate(text)
+            files[member] = report.locate(text)
         elif members.value(member) == "":
             members.problem(member, f"empty, expected {expected}")
     if len(files) < 2:
         return None
-    listener = ListenerConfig(host, port, files["cert_file"], files["key_file"])
+    pair = CertificatePair(files["cert_file"], files["key_file"])
     try:
         warning = check_pair(
-            listener.cert_file,
-            listener.key_file,
-            dtls=name == "kcp",
-            now=datetime.datetime.now(datetime.UTC),
+            pair.cert_file, pair.key_file, dtls=dtls, now=datetime.datetime.now(datetime.UTC)
         )
     except Unfit as unfit:
         members.problem(unfit.member, unfit.problem)
         return None
     if warning:
         members.warn("cert_file", warning)
-    top.report.warn_if_world_readable(listener.key_file, f"the private key {listener.key_file}")
-    return listener
+    report.warn_if_world_readable(pair.key_file, f"the private key {pair.key_file}")
+    return pair
+
+
+def _name(top: Members) -> str:
+    if not top.has("name"):
+        if top.has("cert_file"):
+            top.problem("name", "missing, expected the name under which the router knows the site")
+        return ""
+    name = top.text("name", "the name under which the router knows this site")
+    if name is not None and not is_site_name(name):
+        top.problem("name", f'"{shown(name)}", expected at most 63 letters, digits, ".", "_", "-"')
+    return name or ""
+
+
+def _client_certificate(top: Members) -> CertificatePair | None:
+    if not top.has("cert_file") and not top.has("key_file"):
+        return None
+    return _pair(top, dtls=True)
 
 
 def _servers(top: Members) -> tuple[ServerUrl, ...]:
@@ -524,6 +567,8 @@ def _check_overlaps(
 
 def _check_registration(top: Members, config: GatewayConfig) -> None:
     site = config.site
+    if config.name and not config.native:
+        top.problem("name", "needs our own dialect, expected native to be true, or no name")
     if site.gateway is None and site.gateway6 is not None:
         if "ipv6" in config.features:
             top.warn("gateway", "missing: a router of the PoleVPN originals needs an IPv4 address")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from polevpn_trio.control.authentication import Admitted, Denied
+from polevpn_trio.control.site_directory import KnownSite
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.messages import (
@@ -69,13 +70,21 @@ class Register:
 
 
 @attrs.frozen
+class Refusal:
+    """A frame to send back to who asked for what is not allowed, and the reason for our log."""
+
+    frame: bytes
+    reason: str
+
+
+@attrs.frozen
 class End:
     """The connection is over; what was answered before should still reach the peer."""
 
     reason: str
 
 
-Action = Answer | Register | End
+Action = Answer | Register | Refusal | End
 
 
 class RouterSession:
@@ -83,7 +92,8 @@ class RouterSession:
 
     Feed control frames to `receive_control_untrusted` and act on what it returns; ask
     `accepts_data` before forwarding. ``native`` are the features agreed on, None towards a
-    classic peer; ``features`` those that may be. ``judge`` decides who may log in.
+    classic peer; ``features`` those that may be. ``judge`` decides who may log in; ``site`` is
+    who did, None for one with the shared key.
     """
 
     def __init__(
@@ -98,6 +108,7 @@ class RouterSession:
         self._features = tuple(features)
         self.state = SessionState.CONNECTED
         self.native: frozenset[str] | None = None
+        self.site: KnownSite | None = None
 
     @property
     def accepts_data(self) -> bool:
@@ -143,6 +154,7 @@ class RouterSession:
             return [Answer(codec.build_frame(codec.AUTH, answer, sequence)), End(verdict.reason)]
         self.state = SessionState.AUTHENTICATED
         self.native = agreed
+        self.site = verdict.site
         offer = None
         if agreed is not None:
             offer = NativeOffer(NATIVE_VERSION, tuple(agreed), proof=verdict.proof)
@@ -155,5 +167,9 @@ class RouterSession:
         except BadPacket as error:
             answer = RegisterAnswer(error=str(error)).to_json()
             return [Answer(codec.build_frame(codec.REGISTER, answer, sequence))]
-        answer = RegisterAnswer().to_json()
+        claimed = [each for each in (request.gateway, request.gateway6) if each is not None]
+        refusal = self.site.refuses(claimed, request.networks) if self.site else ""
+        answer = RegisterAnswer(refusal).to_json()
+        if refusal:
+            return [Refusal(codec.build_frame(codec.REGISTER, answer, sequence), refusal)]
         return [Register(request, Answer(codec.build_frame(codec.REGISTER, answer, sequence)))]

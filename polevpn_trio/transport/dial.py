@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import attrs
 import trio
 
-from polevpn_trio.control.config import KcpOptions, ServerUrl
+from polevpn_trio.control.config import CertificatePair, KcpOptions, ServerUrl
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.errors import LinkLost, Untrusted
 from polevpn_trio.transport import dtls, tls
@@ -108,7 +108,8 @@ class Dialer:
 
     ``before_connect`` is told the addresses that are about to be called, before any packet
     leaves, and those that other links are using: a default route through the tunnel must not
-    swallow the tunnel's own packets. ``trust`` judges what routers show, before anything is said.
+    swallow the tunnel's own packets. ``trust`` judges what routers show, before anything is said;
+    ``certificate`` is what we show them if they ask.
     ``timeout`` is in seconds, for each address of a server.
     """
 
@@ -117,6 +118,7 @@ class Dialer:
     before_connect: Callable[[tuple[Address, ...]], Awaitable[None]]
     trust: RouterTrust
     names: NameBook = attrs.field(factory=NameBook)
+    certificate: CertificatePair | None = None
     _in_use: Counter[Address] = attrs.field(factory=Counter)
 
     async def serve_link(self, server: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
@@ -208,7 +210,9 @@ class Dialer:
         endpoint = dtls.DtlsEndpoint(udp)
         try:
             await nursery.start(endpoint.run)
-            session = await endpoint.connect(address, dtls.client_context(), timeout=self.timeout)
+            session = await endpoint.connect(
+                address, dtls.client_context(own=self.certificate), timeout=self.timeout
+            )
             self._check(server, session.peer_chain)
             return KcpLink(session, self.kcp_options, endpoint.close)
         except BaseException:
@@ -231,7 +235,9 @@ class Dialer:
             connecting.close()
             raise
         plain = socket.socket(fileno=connecting.detach())
-        return await tls.TlsStream.handshake(plain, tls.client_context(), server_name=server.host)
+        return await tls.TlsStream.handshake(
+            plain, tls.client_context(self.certificate), server_name=server.host
+        )
 
 
 def _reason(error: OSError) -> str:

@@ -30,6 +30,7 @@ import attrs
 import trio
 from OpenSSL import SSL, crypto
 
+from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport import records
 from polevpn_trio.transport.containment import contained
@@ -49,7 +50,7 @@ from polevpn_trio.transport.handshake import (
     split_records_untrusted,
     take_over,
 )
-from polevpn_trio.transport.openssl import reason_of, use_pair
+from polevpn_trio.transport.openssl import ask_for_certificate, reason_of, use_pair
 from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket
 
@@ -108,7 +109,9 @@ def _context() -> SSL.Context:
     return context
 
 
-def server_context(cert_file: Path, key_file: Path) -> SSL.Context:
+def server_context(
+    cert_file: Path, key_file: Path, *, ask_certificate: bool = False
+) -> SSL.Context:
     """Make the context of one listener, with a certificate chain and its key in PEM.
 
     The client's order of cipher suites decides. Raises HostError if the files cannot be read
@@ -116,17 +119,25 @@ def server_context(cert_file: Path, key_file: Path) -> SSL.Context:
     """
     context = _context()
     use_pair(context, cert_file, key_file)
+    if ask_certificate:
+        ask_for_certificate(context)
     return context
 
 
-def client_context(verify: VerifyCallback | None = None) -> SSL.Context:
+def client_context(
+    verify: VerifyCallback | None = None, *, own: CertificatePair | None = None
+) -> SSL.Context:
     """Make the context of a client, for one connection.
 
     (A context that has been used cannot be changed any more, and Trio sets options on it.)
     Without ``verify`` any certificate is accepted, as the classic gateway does; with it,
     it is asked about each certificate of the server's chain (pyOpenSSL's verify callback).
+    Shows its ``own`` certificate if it is asked for one. Raises HostError when OpenSSL does not
+    take the files.
     """
     context = _context()
+    if own is not None:
+        use_pair(context, own.cert_file, own.key_file)
     if verify is not None:
         context.set_verify(SSL.VERIFY_PEER, verify)
     return context

@@ -39,6 +39,15 @@ def use_pair(context: SSL.Context, cert_file: Path, key_file: Path) -> None:
         raise HostError(f"cannot use the key {key_file}: {reason_of(error)}") from error
 
 
+def ask_for_certificate(context: SSL.Context) -> None:
+    """Let a server ask its clients for a certificate, and take any, or none.
+
+    Whose certificate it is, is for the login to judge; that the client has its key, OpenSSL has
+    seen to by then.
+    """
+    context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+
+
 def peer_chain(connection: SSL.Connection) -> tuple[bytes, ...]:
     """Return the certificates that the peer has shown, in DER, its own first."""
     # OpenSSL leaves the peer's own certificate out of a server's view of the chain.

@@ -17,12 +17,13 @@ from typing import NoReturn
 import trio
 from OpenSSL import SSL
 
+from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
 from polevpn_trio.transport.eager import Handler
-from polevpn_trio.transport.openssl import use_pair
+from polevpn_trio.transport.openssl import ask_for_certificate, use_pair
 from polevpn_trio.transport.tls_socket import TlsSocket
 
 RECEIVE_SIZE = 131_072
@@ -44,22 +45,30 @@ _TLS_1_2_SUITES = b"ECDH+AESGCM:ECDH+CHACHA20:!aNULL"
 _TLS_1_3_SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 
-def server_context(cert_file: Path, key_file: Path) -> SSL.Context:
-    """Make the context of a listener: TLS 1.2 and 1.3, no client certificates.
+def server_context(
+    cert_file: Path, key_file: Path, *, ask_certificate: bool = False
+) -> SSL.Context:
+    """Make the context of a listener: TLS 1.2 and 1.3.
 
     Raises HostError when OpenSSL does not take the files.
     """
     context = _context(SSL.TLS_SERVER_METHOD)
     use_pair(context, cert_file, key_file)
+    if ask_certificate:
+        ask_for_certificate(context)
     return context
 
 
-def client_context() -> SSL.Context:
-    """Make the context of a gateway.
+def client_context(own: CertificatePair | None = None) -> SSL.Context:
+    """Make the context of a gateway, which shows its ``own`` certificate if it is asked for one.
 
-    OpenSSL accepts any certificate; `polevpn_trio.control.router_trust` judges it.
+    OpenSSL accepts any certificate of the router; `polevpn_trio.control.router_trust` judges it.
+    Raises HostError when OpenSSL does not take the files.
     """
-    return _context(SSL.TLS_CLIENT_METHOD)
+    context = _context(SSL.TLS_CLIENT_METHOD)
+    if own is not None:
+        use_pair(context, own.cert_file, own.key_file)
+    return context
 
 
 def _context(method: int) -> SSL.Context:

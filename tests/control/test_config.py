@@ -32,7 +32,7 @@ from polevpn_trio.control.config import (
     parse_router,
 )
 from polevpn_trio.control.known_routers import usual_file
-from polevpn_trio.control.router_trust import Authority, FirstUse, Insecure, Pinned
+from polevpn_trio.control.router_trust import FirstUse, Pinned
 from polevpn_trio.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[2] / "conf"
@@ -211,21 +211,6 @@ def test_every_key_of_a_gateway(place: Place) -> None:
     assert config.warnings == ()
 
 
-def test_a_gateway_verifies_its_router_unless_told_not_to(place: Place) -> None:
-    assert load_gateway(place.write(gateway())).router_trust == FirstUse(usual_file())
-    values = gateway(verify_router="first-use", known_routers="met")
-    assert load_gateway(place.write(values)).router_trust == FirstUse(place.folder / "met")
-    config = load_gateway(place.write(gateway(verify_router="insecure")))
-    assert config.router_trust == Insecure()
-    assert config.warnings == (
-        "verify_router: insecure: anybody in between can pose as the router",
-    )
-    values = gateway(verify_router={"ca_file": "rsa.crt", "name": "vpn.example.org"})
-    trust = load_gateway(place.write(values)).router_trust
-    assert isinstance(trust, Authority)
-    assert (len(trust.certificates), trust.name) == (1, "vpn.example.org")
-
-
 def test_every_key_of_a_router(place: Place) -> None:
     values = place.router() | {
         "site": {"gateway6": "fd08::1", "local_networks": ["fd00:1::/64"], "mtu": 9000},
@@ -262,7 +247,8 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
     assert config.key == EXAMPLE_KEY
     values = parse(file, file.read_text())
     if isinstance(config, RouterConfig):
-        assert set(values) == set(config_module._ROUTER_KEYS)
+        known = {"gateways", "gateways_directory", "admit_shared_key"}
+        assert set(values) | known == set(config_module._ROUTER_KEYS)
         assert config.site is not None
         site = values["site"]
         assert isinstance(site, dict)
@@ -270,7 +256,8 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
         assert (config.idle_timeout, config.auth_timeout, config.queue_bytes) == (60, 10, 4 << 20)
     else:
         shown = set(values)
-        assert shown | {"local_network"} == set(config_module._GATEWAY_KEYS)
+        identity = {"name", "cert_file", "key_file"}
+        assert shown | identity | {"local_network"} == set(config_module._GATEWAY_KEYS)
         assert config.connect_timeout == 5.0
     assert shown >= set(config_module._SITE_KEYS) - {"local_network"}
     assert config.site is not None
@@ -310,17 +297,6 @@ def test_the_key_stays_out_of_every_repr(place: Place) -> None:
 # --- What is wrong with the others ----------------------------------------------------------
 
 GATEWAY_MISTAKES = [
-    ("known_routers", "", "known_routers: empty, expected the path of the file that"),
-    ("known_routers", 1, "known_routers: a number, expected the path of the file that"),
-    ("verify_router", "no", 'verify_router: "no", expected "first-use", "insecure", an object'),
-    ("verify_router", False, 'verify_router: false, expected "first-use", "insecure", an object'),
-    ("verify_router", [], 'verify_router: an empty list, expected "first-use", "insecure",'),
-    ("verify_router", ["insecure"], 'verify_router[0]: "insecure", expected "first-use",'),
-    ("verify_router", {}, "verify_router.ca_file: missing, expected the path of the cert"),
-    ("verify_router", {"ca_file": "no.pem"}, "verify_router.ca_file: "),
-    ("verify_router", {"ca_file": "rsa.key"}, "verify_router.ca_file: "),
-    ("verify_router", {"ca_file": "rsa.crt", "name": "a b"}, 'verify_router.name: "a b", expe'),
-    ("verify_router", {"ca_file": "rsa.crt", "names": "a"}, "verify_router.names: unknown key, "),
     ("key", ..., "key: missing, expected the shared key as a string"),
     ("key", 123456, "key: a number, expected the shared key as a string"),
     ("key", None, "key: null, expected the shared key as a string"),
@@ -405,7 +381,7 @@ GATEWAY_MISTAKES = [
     ("mtuu", 1400, 'mtuu: unknown key, did you mean "mtu"?'),
     ("Local_Networks", [], 'Local_Networks: unknown key, did you mean "local_networks"?'),
     ("idle_timeout", 60, "idle_timeout: unknown key, "),
-    ("zzz", 1, "zzz: unknown key, expected one of route_server, connect_timeout, verify_router, "),
+    ("zzz", 1, "zzz: unknown key, expected one of route_server, name, cert_file, "),
     ("z\nz\x1b" + "z" * 90, 1, "z\\nz\\x1bzzz"),
 ]
 

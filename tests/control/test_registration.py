@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from ipaddress import ip_address, ip_network
 
@@ -23,11 +24,12 @@ from polevpn_trio.frames import codec
 from polevpn_trio.frames.messages import AuthRequest, NativeOffer
 from tests.memory_links import IDENTITY
 
+NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 AUTHENTICATOR = Authenticator("secret")
 
 
 def judge(request: AuthRequest) -> Admitted | Denied:
-    return AUTHENTICATOR.judge_untrusted(request, IDENTITY)
+    return AUTHENTICATOR.judge_untrusted(request, IDENTITY, NOW)
 
 
 def session(*, offer_native: bool = True) -> RouterSession:
