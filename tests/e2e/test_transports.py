@@ -65,7 +65,7 @@ def test_gateways_reach_each_other_themselves(overlay: Overlay, native: bool) ->
     a, b = overlay.add_site("a"), overlay.add_site("b")
     overlay.start_router(overlay.router_config(native=native))
     for site, other in ((a, b), (b, a)):
-        config = overlay.gateway_config(site, overlay.url("kcp"))
+        config = overlay.gateway_config(site, overlay.url("kcp"), classic=not native)
         config["route_networks"].append(f"{other.tunnel_address}/32")
         overlay.start_gateway(site, config)
     overlay.wait_for_path(a.gateway, b.tunnel_address)
