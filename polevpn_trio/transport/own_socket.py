@@ -90,6 +90,9 @@ class OwnSockets:
 
     async def _serve(self, own: _OwnSocket) -> None:
         def take() -> bool:
+            if own.heard == math.inf:
+                # Closed since it was found to be readable.
+                return False
             own.heard = trio.current_time()
             self._receive(own.udp)
             return True
