@@ -18,6 +18,9 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 LOCK = "conf/requirements.txt"
 """What a release installs: every package by version and hash."""
 
+WITHOUT_PROGRAMS = ("--ignore=tests/e2e", "-m", "not needs_root_lab and not packaging")
+"""The tests that start no programs: what others time may not run with checks in its kernels."""
+
 
 def run(session: nox.Session, *arguments: str, **env: str) -> None:
     """Call ``./run`` with the session's environment in place of ``.venv``."""
@@ -53,12 +56,33 @@ def tests_compiled(session: nox.Session) -> None:
 def tests_boundschecked(session: nox.Session) -> None:
     """Tests of the sans-I/O parts with compiled kernels that check every index."""
     checks = {"POLEVPN_TRIO_CYTHON_BOUNDSCHECK": "1"}
-    arguments = session.posargs or [
-        "--ignore=tests/e2e",
-        "-m",
-        "not needs_root_lab and not packaging",
+    run(session, "test-compiled", *(session.posargs or WITHOUT_PROGRAMS), **checks)
+
+
+@nox.session
+def tests_sanitized(session: nox.Session) -> None:
+    """Tests of the sans-I/O parts with kernels under GCC's address and undefined sanitizers.
+
+    Python's own allocator would hand out memory that they do not watch, hence malloc.
+    """
+    libraries = " ".join(
+        str(session.run("gcc", f"-print-file-name={name}", external=True, silent=True)).strip()
+        for name in ("libasan.so", "libubsan.so")
+    )
+    sanitizers = {
+        # Cython makes shifts into the sign bit of a byte << 24; GCC defines what they do.
+        "CFLAGS": "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+        " -fno-sanitize=shift-base",
+        "POLEVPN_TRIO_PRELOAD": libraries,
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONMALLOC": "malloc",
+    }
+    # The report of a sanitizer is written to a descriptor that pytest would keep to itself.
+    tests = [
+        f"tests/{part}" for part in ("frames", "kcp", "forwarding", "transport", "tun", "fuzz")
     ]
-    run(session, "test-compiled", *arguments, **checks)
+    arguments = session.posargs or ["-s", *WITHOUT_PROGRAMS, *tests]
+    run(session, "test-compiled", *arguments, **sanitizers)
 
 
 @nox.session(python=PYTHONS)
@@ -83,6 +107,12 @@ def audit(session: nox.Session) -> None:
     """Ask the advisory databases about what a release installs."""
     session.install("pip-audit")
     session.run("pip-audit", "--requirement", LOCK, "--require-hashes", "--disable-pip", "--strict")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz every parser of untrusted bytes for half a minute: ``nox -s fuzz -- --seconds 600``."""
+    run(session, "fuzz", *(session.posargs or ["--seconds", "30"]))
 
 
 @nox.session

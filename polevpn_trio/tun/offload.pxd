@@ -58,7 +58,9 @@ cdef class Splitter(Segmenter):
     cpdef bytes take(self)
 
     @cython.locals(packet="unsigned char[::1]", checksum="unsigned int")
-    cdef bint _finish_checksum(self, Py_ssize_t size, Py_ssize_t start, Py_ssize_t offset) noexcept
+    cdef bint _finish_checksum(
+        self, Py_ssize_t size, Py_ssize_t header, Py_ssize_t start, Py_ssize_t offset
+    ) noexcept
 
     @cython.locals(
         packet="unsigned char[::1]", ip=Py_ssize_t, segment_size="unsigned int",

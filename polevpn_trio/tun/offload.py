@@ -124,7 +124,9 @@ class Splitter(Segmenter):
         if _FRAME_HEADER + size > _LARGEST_FRAME:
             self.oversize += 1
             return 0
-        if needs_checksum and not self._finish_checksum(size, checksum_start, checksum_offset):
+        if needs_checksum and not self._finish_checksum(
+            size, 20 if version == 4 else 40, checksum_start, checksum_offset
+        ):
             self.bad_offload += 1
             return 0
         if clamp_mss(packet, _VNET_HEADER, size, self._mss4, self._mss6):
@@ -137,10 +139,13 @@ class Splitter(Segmenter):
         self.kept_whole = 0
         return Segmenter.take(self)
 
-    def _finish_checksum(self, size: int, start: int, offset: int) -> bool:
-        """Complete a checksum of which the kernel wrote only the pseudo-header's part."""
+    def _finish_checksum(self, size: int, header: int, start: int, offset: int) -> bool:
+        """Complete a checksum of which the kernel wrote only the pseudo-header's part.
+
+        ``header`` is the least size of the IP header, which it can be no part of.
+        """
         packet = self._packet
-        if start + offset + 2 > size:
+        if start < header or start + offset + 2 > size:
             return False
         start += _VNET_HEADER
         checksum = sum_words(packet, start, _VNET_HEADER + size) ^ 0xFFFF

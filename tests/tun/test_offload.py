@@ -194,6 +194,7 @@ LONE4 = struct.pack("<BBHHHH", NEEDS_CSUM, 0, 0, 0, 20, 16) + make_packet(Header
         (bend(SUPER4, 8, 6, 0), "bad_offload"),
         (bend(LONE4, 6, 0xFF, 0xFF, 0xFF, 0xFF), "bad_offload"),
         (bend(LONE4, 6, 20, 0, 52, 0), "bad_offload"),
+        (bend(LONE4, 6, 0, 0, 2, 0), "bad_offload"),
         # TCP headers of 16 bytes, and longer than the packet; bytes behind the packet.
         (bend(SUPER4, 10 + 32, 0x40), "bad_offload"),
         (bend(make_super_packet(Headers(), b"", 100), 10 + 32, 0xF0), "bad_offload"),

@@ -1,0 +1,27 @@
+"""The targets: one entry for each kind of untrusted bytes."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import framing, links, queues, texts
+
+TARGETS = (
+    Target("codec", framing.codec, kernel=True),
+    Target("segmentation", framing.segmentation, kernel=True),
+    Target("ip", framing.ip, kernel=True, longest=512),
+    Target("splitter", framing.splitter, kernel=True),
+    Target("coalescer", framing.coalescer, kernel=True),
+    Target("kcp-hostile", links.kcp_hostile, kernel=True, longest=1024),
+    Target("kcp-network", links.kcp_network, kernel=True, longest=512),
+    Target("records-open", links.records_open, kernel=True, longest=1024),
+    Target("records-seal", links.records_seal, kernel=True, longest=256),
+    Target("handshake", links.handshake, kernel=False, longest=1024),
+    Target("websocket-read", links.websocket_read, kernel=True, longest=2048),
+    Target("websocket-build", links.websocket_build, kernel=True, longest=1024),
+    Target("flow-queue", queues.flow_queue, kernel=True, longest=1024),
+    Target("messages", texts.messages, kernel=False),
+    Target("registration", texts.registration, kernel=False, longest=1024),
+    Target("configuration", texts.configuration, kernel=False),
+    Target("commented-json", texts.commented_json, kernel=False, longest=1024),
+    Target("addresses", texts.addresses, kernel=False, longest=256),
+)

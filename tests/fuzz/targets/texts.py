@@ -1,0 +1,116 @@
+"""Texts: the JSON of logins and registrations, and configuration files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.fuzz.builds import Build
+from tests.fuzz.draw import Draw
+
+NOWHERE = Path("/nonexistent/fuzzed.json")
+MAX_BODY = 65535 - 8
+
+
+def messages(build: Build, draw: Draw) -> object:
+    """A body is read to something that reads the same again once it is written."""
+    module = build["frames.messages"]
+    names = ("AuthRequest", "AuthAnswer", "RegisterRequest", "RegisterAnswer")
+    kind = getattr(module, draw.of(names))
+    message = kind.from_json_untrusted(draw.rest())
+    written = message.to_json()
+    again = kind.from_json_untrusted(written)
+    assert again.to_json() == written
+    if hasattr(message, "unusable"):
+        assert again.unusable == 0
+        assert len(message.networks) <= MAX_BODY
+    else:
+        assert again == message
+    assert not {b"<"[0], b">"[0], b"&"[0]} & set(written)
+    return written
+
+
+KEY = "correct horse"
+
+
+def registration(build: Build, draw: Draw) -> object:
+    """Nobody gets anywhere without the key, whatever is sent in whatever order."""
+    module, codec = build["control.registration"], build["frames.codec"]
+    session = module.RouterSession(KEY, offer_native=draw.flag())
+    knew_the_key = False
+    trace: list[object] = []
+    while not draw.exhausted:
+        body = draw.of((b"", b"{}", _login(KEY), _login("wrong"), draw.piece()))
+        command, sequence = draw.of((0, 0, 1, 4, 2, draw.word())), draw.word32()
+        try:
+            actions = session.receive_control_untrusted(command, sequence, body)
+        except build["errors"].BadPacket as error:
+            trace.append(str(error))
+            assert not knew_the_key
+            break
+        knew_the_key |= command == 0 and KEY in body.decode("utf-8", "replace")
+        assert not session.accepts_data or knew_the_key
+        for action in actions:
+            answer = getattr(action, "answer", action)
+            if hasattr(answer, "frame"):
+                size, answered, number = codec._HEADER.unpack(answer.frame[:8])
+                assert (size, answered, number) == (len(answer.frame), command, sequence)
+        trace.append([type(action).__name__ for action in actions])
+    return trace, session.state.name, sorted(session.native or ())
+
+
+def _login(key: str) -> bytes:
+    return json.dumps({"key": key, "native": {"version": 1, "features": ["ipv6"]}}).encode()
+
+
+def configuration(build: Build, draw: Draw) -> object:
+    """A file is taken or refused with a reason that names it, in one line."""
+    module = build["control.config"]
+    parse = draw.of((module.parse_router, module.parse_gateway))
+    text = draw.rest().decode("utf-8", "replace")
+    try:
+        config = parse(NOWHERE, text)
+    except build["errors"].ConfigError as error:
+        return _complaint(error)
+    assert config.key
+    return repr(config)
+
+
+def _complaint(error: Exception) -> str:
+    text = str(error)
+    assert text.startswith(str(NOWHERE))
+    assert "\n" not in text
+    return text
+
+
+def commented_json(build: Build, draw: Draw) -> object:
+    """Without comments in it, JSON is what Python's own reader takes it for."""
+    text = draw.rest().decode("utf-8", "replace")
+    try:
+        value = build["control.commented_json"].parse(NOWHERE, text)
+    except build["errors"].ConfigError as error:
+        return _complaint(error)
+    if "//" not in text:
+        plain = json.loads(text)
+        if not any(len(word) > 30 for word in text.split()):
+            assert json.dumps(value) == json.dumps(plain)
+    return sorted(value)
+
+
+def addresses(build: Build, draw: Draw) -> object:
+    """An address is taken or refused with a reason."""
+    module = build["control.addresses"]
+    parse = draw.of(
+        (
+            module.parse_listen,
+            module.parse_url,
+            module.parse_gateway,
+            module.parse_gateway6,
+            module.parse_network,
+            module.is_interface_name,
+        )
+    )
+    try:
+        return parse(draw.rest().decode("utf-8", "replace"))
+    except module.AddressMistake as mistake:
+        return str(mistake)
