@@ -21,12 +21,15 @@ from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.line_limit import LineLimit
 from polevpn_trio.control.registration import Answer, End, Refusal, Register, RouterSession
+from polevpn_trio.control.web import WebSite
 from polevpn_trio.errors import BadPacket, HostError, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
 from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.frames.codec import (
     C2S_IPDATA,
     GROUP_BY_DESTINATION,
+    HEADER_SIZE,
+    KICK_OUT,
     S2C_IPDATA,
     FrameReader,
     FrameRun,
@@ -71,9 +74,9 @@ SMALLEST_PIECE = 4096
 REFUSAL_SECONDS = 2.0
 """How long the answer to a wrong key may take to reach the peer before the link is closed."""
 
-WEBSOCKET_START = b"GET "
-"""How a WebSocket begins. Read as a frame this would be one of 18,245 bytes with the command
-21,536, and never an AUTH: the two cannot be confused."""
+FIRST_BYTES = 4
+"""What a TCP client is recognised by: length and command of its first frame, or a piece of HTTP.
+A method begins with a letter, which as a length would be that of a frame too long before login."""
 
 
 @attrs.frozen
@@ -496,7 +499,7 @@ async def _listen_tcp(
     admission = Admission(MAX_HALF_OPEN)
 
     async def handle(stream: trio.SocketStream) -> None:
-        await _serve_tcp(router, admission, context, stream)
+        await _serve_tcp(router, admission, context, config.web, stream)
 
     async with router.root.branch(f"tcp:{config.port}", admission.statistics) as branch:
         for listener in listeners:
@@ -529,7 +532,11 @@ async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSes
 
 
 async def _serve_tcp(
-    router: Router, admission: Admission, context: SSL.Context, accepted: trio.SocketStream
+    router: Router,
+    admission: Admission,
+    context: SSL.Context,
+    site: WebSite,
+    accepted: trio.SocketStream,
 ) -> None:
     """Secure one accepted connection, see what it speaks, and serve it.
 
@@ -549,7 +556,7 @@ async def _serve_tcp(
         with contained(name) as outcome:
             stream = await _secure(plain, context, login_by)
             try:
-                link = await _recognise(stream, format_address(address), login_by)
+                link = await _recognise(stream, format_address(address), login_by, site)
                 served = True
                 await GatewayConnection(router, link, place, login_by).serve()
             finally:
@@ -576,11 +583,14 @@ async def _secure(plain: socket.socket, context: SSL.Context, login_by: float) -
     raise LinkLost("TLS handshake not finished in time")
 
 
-async def _recognise(stream: tls.TlsStream, peer: str, login_by: float) -> Link:
-    """Tell by the first bytes whether a client speaks frames or WebSocket."""
+async def _recognise(stream: tls.TlsStream, peer: str, login_by: float, site: WebSite) -> Link:
+    """Tell by the first bytes whether a client speaks frames, or HTTP; serve it as a web server.
+
+    Whoever asks that for a WebSocket gets one.
+    """
     with trio.move_on_at(login_by):
         start = b""
-        while len(start) < len(WEBSOCKET_START):
+        while len(start) < FIRST_BYTES and not _is_http(start, site):
             try:
                 received = await stream.receive_some()
             except trio.BrokenResourceError as error:
@@ -589,7 +599,17 @@ async def _recognise(stream: tls.TlsStream, peer: str, login_by: float) -> Link:
                 raise LinkLost("closed before it said anything")
             start += received
         stream.push_back(start)
-        if start.startswith(WEBSOCKET_START):
-            return await accept_websocket(stream, peer)
+        if _is_http(start, site):
+            return await accept_websocket(stream, peer, site)
         return tls.TlsLink(stream, peer)
     raise LinkLost("it said nothing in time")
+
+
+def _is_http(start: bytes, site: WebSite) -> bool:
+    """Whether a connection that starts so is none that begins with a frame for us."""
+    if "tls" not in site.schemes:
+        return bool(start)
+    if len(start) < FIRST_BYTES:
+        return start[:1].isalpha()
+    size, command = int.from_bytes(start[:2], "big"), int.from_bytes(start[2:4], "big")
+    return not HEADER_SIZE <= size <= MAX_LOGIN_BYTES or command > KICK_OUT

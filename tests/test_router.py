@@ -1,16 +1,11 @@
-"""The router's logic: over links in memory in virtual time, and its listeners over loopback."""
+"""The router's logic, over links in memory in virtual time."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-import resource
-import socket
-import ssl
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 from pathlib import Path
@@ -20,10 +15,9 @@ import pytest
 import trio
 import trio.testing
 
-from polevpn_trio import router as router_module
 from polevpn_trio.control.admission import Admission
-from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
-from polevpn_trio.errors import HostError, LinkLost
+from polevpn_trio.control.config import RouterConfig, SiteConfig
+from polevpn_trio.errors import LinkLost
 from polevpn_trio.forwarding.forwarder import Peer
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameRun
@@ -472,195 +466,3 @@ def test_the_routers_own_site_is_a_peer_like_others(acls: tuple[IPv4Network, ...
         assert [frame.payload for frame in client.of(codec.S2C_IPDATA)] == [back]
 
     with_router(body)
-
-
-# --- The listeners, over loopback ----------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def running(certificate: Any, *, auth_timeout: float = 5.0) -> AsyncIterator[int]:
-    """Run the whole router with its TCP listener; it must have survived at the end."""
-    port = free_port()
-    listener = ListenerConfig("127.0.0.1", port, certificate.cert_file, certificate.key_file)
-    config = RouterConfig(Path("router.json"), KEY, tls=listener, auth_timeout=auth_timeout)
-    ended: list[str] = []
-
-    async def run() -> None:
-        await router_module.run(config)
-        ended.append("the router ended")
-
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            await wait_for_port(port)
-            yield port
-            assert not ended
-            await logs_in(port)
-            nursery.cancel_scope.cancel()
-
-
-async def wait_for_port(port: int) -> None:
-    while True:
-        try:
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-        except OSError:
-            await trio.sleep(0.01)
-        else:
-            await stream.aclose()
-            return
-
-
-def client_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-async def secured(port: int) -> trio.SSLStream[trio.SocketStream]:
-    stream = await trio.open_ssl_over_tcp_stream(
-        "127.0.0.1", port, ssl_context=client_context(), https_compatible=True
-    )
-    await stream.do_handshake()
-    return stream
-
-
-async def logs_in(port: int) -> None:
-    stream = await secured(port)
-    await stream.send_all(codec.build_frame(codec.AUTH, json.dumps({"key": KEY}).encode()))
-    assert split(bytes(await stream.receive_some()))[0].payload == b"{}"
-    await trio.aclose_forcefully(stream)
-
-
-async def until_closed(stream: trio.abc.ReceiveStream) -> None:
-    """Wait until the router has ended a connection, in whatever way."""
-    try:
-        with contextlib.suppress(trio.BrokenResourceError):
-            while await stream.receive_some(65536):
-                pass
-    finally:
-        await trio.aclose_forcefully(stream)
-
-
-def test_connections_reset_at_any_moment_harm_nobody(certificates: Any) -> None:
-    hello = b"\x16\x03\x01\x00\x05hello"
-
-    async def main() -> None:
-        async with running(certificates.ecdsa) as port:
-            for number in range(40):
-                with socket.create_connection(("127.0.0.1", port)) as client:
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    if number % 2:
-                        client.sendall(hello)
-                    if number % 4 > 1:
-                        await trio.sleep(0.005)
-
-    trio.run(main)
-
-
-UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: r\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("request_text", "behind"),
-    [
-        (b"GET / HTTP/1.1\r\nHost: router\r\n\r\n", b""),
-        (b"GET / HTTP/1.1\r\n\x00\xff\xfe: broken\r\n\r\n", b""),
-        (b"GET " + b"x" * 100_000, b""),
-        (UPGRADE, b"\xff" * 500),
-        (UPGRADE, b"\x82\xff" + (2 << 20).to_bytes(8, "big") + bytes(4) + bytes(2 << 20)),
-        (UPGRADE, b"\x81\x82\0\0\0\0hi"),
-    ],
-    ids=["no upgrade", "broken header", "endless", "broken frames", "huge message", "text"],
-)
-def test_what_is_no_websocket_ends_soon_and_alone(
-    certificates: Any, request_text: bytes, behind: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def main() -> None:
-        # The deadline of the login is not what ends it.
-        async with running(certificates.ecdsa, auth_timeout=1000) as port:
-            stream = await secured(port)
-            await stream.send_all(request_text)
-            if behind:
-                assert b"101" in await stream.receive_some()
-                with contextlib.suppress(trio.BrokenResourceError):
-                    await stream.send_all(behind)
-            await until_closed(stream)
-
-    with caplog.at_level(logging.INFO):
-        trio.run(main)
-    assert "internal error" not in caplog.text
-
-
-def test_a_flood_of_silent_clients_locks_nobody_out(
-    certificates: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(router_module, "MAX_HALF_OPEN", 8)
-
-    async def main() -> None:
-        async with running(certificates.ecdsa, auth_timeout=1000) as port:
-            silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(20)]
-            mute = [await secured(port) for _ in range(12)]
-            await logs_in(port)
-            async with trio.open_nursery() as nursery:
-                for stream in silent[:12]:
-                    nursery.start_soon(until_closed, stream)
-            for left in [*silent, *mute]:
-                await trio.aclose_forcefully(left)
-
-    trio.run(main)
-
-
-@pytest.mark.parametrize("says", ["nothing", "TLS only", "half a request"])
-def test_login_has_one_deadline_whatever_was_said(certificates: Any, says: str) -> None:
-    async def main() -> None:
-        async with running(certificates.ecdsa, auth_timeout=0.3) as port:
-            if says == "nothing":
-                stream: Any = await trio.open_tcp_stream("127.0.0.1", port)
-            else:
-                stream = await secured(port)
-            if says == "half a request":
-                await stream.send_all(b"GET / HTTP/1.1\r\nHost:")
-            await until_closed(stream)
-
-    trio.run(main)
-
-
-def test_a_port_in_use_is_one_line(certificates: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        certificate = certificates.ecdsa
-        listener = ListenerConfig("127.0.0.1", port, certificate.cert_file, certificate.key_file)
-        config = RouterConfig(Path("router.json"), KEY, tls=listener)
-        with pytest.raises(ExceptionGroup) as caught:
-            trio.run(router_module.run, config)
-    error = caught.value.exceptions[0]
-    assert isinstance(error, HostError)
-    assert str(error) == f"cannot listen on tcp 127.0.0.1:{port}: address already in use"
-
-
-@contextmanager
-def open_file_limit(soft: int) -> Iterator[int]:
-    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    try:
-        yield hard
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
-
-
-def test_the_limit_of_open_files_is_raised() -> None:
-    with open_file_limit(256) as hard:
-        router_module._allow_many_files()
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = router_module.MAX_FILES
-        assert soft == (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted))

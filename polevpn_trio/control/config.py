@@ -27,6 +27,7 @@ from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.control.site_directory import SiteDirectory, is_site_name, read_sites
 from polevpn_trio.control.trust_config import router_trust
+from polevpn_trio.control.web import DEFAULT_SITE, WEB_KEYS, WebSite, web_site
 from polevpn_trio.errors import ConfigError
 from polevpn_trio.frames.messages import MAX_BODY, RegisterRequest
 
@@ -82,6 +83,7 @@ _GATEWAY_KEYS = (
     *_SHARED_KEYS,
 )
 _LISTENER_KEYS = ("enable", "listen", "cert_file", "key_file")
+_KEYS_OF_LISTENER = {"kcp": _LISTENER_KEYS, "tls": (*_LISTENER_KEYS, *WEB_KEYS)}
 _KCP_KEYS = ("mtu", "send_window", "receive_window")
 
 
@@ -103,6 +105,8 @@ class ListenerConfig:
     cert_file: Path
     """PEM, own certificate first."""
     key_file: Path
+    web: WebSite = DEFAULT_SITE
+    """What a listener for TCP is to browsers."""
 
 
 @attrs.frozen
@@ -379,7 +383,7 @@ def _key(top: Members) -> str:
 
 
 def _listener(top: Members, name: str) -> ListenerConfig | None:
-    members = top.section(name, _LISTENER_KEYS)
+    members = top.section(name, _KEYS_OF_LISTENER[name])
     if members is None or not members.flag("enable", True):
         return None
     host, port = "", 0
@@ -391,7 +395,10 @@ def _listener(top: Members, name: str) -> ListenerConfig | None:
             except addresses.AddressMistake as mistake:
                 members.problem("listen", str(mistake))
     pair = _pair(members, dtls=name == "kcp")
-    return None if pair is None else ListenerConfig(host, port, pair.cert_file, pair.key_file)
+    web = web_site(members, top.report.file.parent) if name == "tls" else DEFAULT_SITE
+    if pair is None:
+        return None
+    return ListenerConfig(host, port, pair.cert_file, pair.key_file, web)
 
 
 def _pair(members: Members, *, dtls: bool) -> CertificatePair | None:

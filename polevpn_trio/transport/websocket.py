@@ -14,9 +14,11 @@ from typing import NoReturn
 
 import trio
 
+from polevpn_trio.control.web import DEFAULT_SITE, WebSite
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
 from polevpn_trio.transport.tls import TlsStream
+from polevpn_trio.transport.web_server import serve_until_websocket
 from polevpn_trio.transport.websocket_frames import (
     GOING_AWAY,
     NO_CODE,
@@ -25,7 +27,7 @@ from polevpn_trio.transport.websocket_frames import (
     WebSocketFrameBuilder,
     WebSocketFrameReader,
 )
-from polevpn_trio.transport.websocket_handshake import accept_handshake, request_handshake
+from polevpn_trio.transport.websocket_handshake import request_handshake
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +38,14 @@ GOODBYE_SECONDS = 0.1
 """The same when everything is ending: only our word has to leave."""
 
 
-async def accept_websocket(stream: TlsStream, peer: str) -> WebSocketLink:
-    """Answer the opening handshake of a client whose request starts on ``stream``.
+async def accept_websocket(
+    stream: TlsStream, peer: str, site: WebSite = DEFAULT_SITE
+) -> WebSocketLink:
+    """Be a web server to the client on ``stream`` until it asks for a WebSocket.
 
-    Raises LinkLost when there is no proper WebSocket request. The caller sets the deadline.
+    Raises LinkLost when it never does. The caller sets the deadline.
     """
-    await accept_handshake(stream)
+    await serve_until_websocket(stream, site)
     return WebSocketLink(stream, peer, is_client=False)
 
 

@@ -1,13 +1,13 @@
-"""The opening handshake of a WebSocket (RFC 6455 section 4), which is trio-websocket's.
+"""The client's opening handshake of a WebSocket (RFC 6455 section 4), which is trio-websocket's.
 
 It is given a stream of its own, which ends where the handshake does: the library never reads a
-byte of a frame, so nothing has to be taken back from it, and what follows belongs to us.
+byte of a frame, so nothing has to be taken back from it, and what follows belongs to us. The
+server's side is one of the answers of web_server.py.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 
 import trio
 import trio_websocket
@@ -29,9 +29,8 @@ class _HandshakeStream(trio.abc.Stream):
     reader where that would merely end, and leave whoever waits for it waiting.
     """
 
-    def __init__(self, stream: TlsStream, is_client: bool) -> None:
+    def __init__(self, stream: TlsStream) -> None:
         self._stream = stream
-        self._is_client = is_client
         self._received = b""
         self._position = 0
         self._start = b""
@@ -46,7 +45,7 @@ class _HandshakeStream(trio.abc.Stream):
         """Give the next line of the head, or a part of it. After the head, never return."""
         if self._end.endswith((b"\n\n", b"\n\r\n")):
             status = self._start[9:12].decode("latin-1")
-            if self._is_client and status != "101":
+            if status != "101":
                 # The library would wait for the whole page that says why.
                 raise LinkLost(f"the server answered with HTTP status {status}")
             await trio.sleep_forever()
@@ -85,22 +84,6 @@ class _HandshakeStream(trio.abc.Stream):
         raise LinkLost(NO_WEBSOCKET)
 
 
-async def accept_handshake(stream: TlsStream) -> None:
-    """Answer the handshake of a client whose request starts on ``stream``.
-
-    The next receive starts behind the request. Raises LinkLost when there is no proper one.
-    The caller sets the deadline.
-    """
-
-    async def accept(nursery: trio.Nursery, handshake: trio.abc.Stream) -> None:
-        request = await trio_websocket.wrap_server_stream(
-            nursery, handshake, receive_buffer_size=None
-        )
-        await request.accept()
-
-    await _shake_hands(stream, False, accept)
-
-
 async def request_handshake(stream: TlsStream, host: str, path: str) -> None:
     """Ask the server on ``stream`` for a WebSocket at ``path``.
 
@@ -108,28 +91,17 @@ async def request_handshake(stream: TlsStream, host: str, path: str) -> None:
     The caller sets the deadline.
     """
 
-    async def request(nursery: trio.Nursery, handshake: trio.abc.Stream) -> None:
-        await trio_websocket.wrap_client_stream(
-            nursery,
-            handshake,  # type: ignore[arg-type]  # annotated too narrowly: any Stream does
-            host,
-            path,
-            receive_buffer_size=None,
-        )
-
-    await _shake_hands(stream, True, request)
-
-
-async def _shake_hands(
-    stream: TlsStream,
-    is_client: bool,
-    step: Callable[[trio.Nursery, trio.abc.Stream], Awaitable[None]],
-) -> None:
-    handshake = _HandshakeStream(stream, is_client)
+    handshake = _HandshakeStream(stream)
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            await step(nursery, handshake)
+            await trio_websocket.wrap_client_stream(
+                nursery,
+                handshake,  # type: ignore[arg-type]  # annotated too narrowly: any Stream does
+                host,
+                path,
+                receive_buffer_size=None,
+            )
             # Ends the library's reader, which by now waits in the handshake's stream.
             nursery.cancel_scope.cancel()
     except* Exception as group:

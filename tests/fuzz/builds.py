@@ -35,6 +35,7 @@ MODULES = (
     "kcp.conversation",
     "kcp.segment",
     "transport.handshake",
+    "transport.http_request",
     "transport.records",
     "transport.websocket_frames",
     "tun.offload",

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import trio
 
+from polevpn_trio.control.web import DEFAULT_SITE
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport.tls import TlsStream
-from polevpn_trio.transport.websocket_handshake import accept_handshake, request_handshake
+from polevpn_trio.transport.web_server import serve_until_websocket
+from polevpn_trio.transport.websocket_handshake import request_handshake
 from tests.transport.test_tls import over_stream
 
 REQUEST = (
@@ -43,19 +45,6 @@ async def answer(stream: TlsStream, behind: bytes = b"") -> None:
     )
 
 
-@pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
-def test_frames_that_come_with_the_request_are_left_to_the_next_receive(
-    certificates: Any, end: bytes
-) -> None:
-    async def body(client: TlsStream, server: TlsStream) -> None:
-        await client.send_all(REQUEST.replace(b"\r\n", end) + BEHIND)
-        await accept_handshake(server)
-        assert await receive_exactly(server, len(BEHIND)) == BEHIND
-        assert (await client.receive_some()).startswith(b"HTTP/1.1 101")
-
-    over_stream(certificates.ecdsa, body)
-
-
 def test_frames_that_come_with_the_answer_are_left_to_the_next_receive(certificates: Any) -> None:
     async def body(client: TlsStream, server: TlsStream) -> None:
         async with trio.open_nursery() as nursery:
@@ -66,25 +55,11 @@ def test_frames_that_come_with_the_answer_are_left_to_the_next_receive(certifica
     over_stream(certificates.ecdsa, body)
 
 
-def test_a_request_may_come_byte_by_byte(certificates: Any) -> None:
-    async def body(client: TlsStream, server: TlsStream) -> None:
-        async def request() -> None:
-            for byte in REQUEST + BEHIND:
-                await client.send_all(bytes([byte]))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(request)
-            await accept_handshake(server)
-            assert await receive_exactly(server, len(BEHIND)) == BEHIND
-
-    over_stream(certificates.ecdsa, body)
-
-
 def test_afterwards_nothing_of_the_library_is_left_on_the_stream(certificates: Any) -> None:
     async def body(client: TlsStream, server: TlsStream) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(request_handshake, client, "localhost", "/")
-            nursery.start_soon(accept_handshake, server)
+            nursery.start_soon(serve_until_websocket, server, DEFAULT_SITE)
         # All of them have the streams to themselves: two readers would be an error in Trio.
         for sender, receiver in ((client, server), (server, client)):
             await sender.send_all(b"\x88\x02\x03\xe8")
@@ -92,36 +67,6 @@ def test_afterwards_nothing_of_the_library_is_left_on_the_stream(certificates: A
         assert len(trio.lowlevel.current_task().child_nurseries) == 0
 
     over_stream(certificates.rsa, body)
-
-
-@pytest.mark.parametrize(
-    "request_text",
-    [
-        REQUEST.replace(b"websocket", b"h2c"),
-        REQUEST.replace(b"Version: 13", b"Version: 8"),
-        REQUEST.replace(b"Host: r", b"Host: \xff"),
-        b"\r\n\r\n" + REQUEST,
-        b"\n" * 100_000,
-        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000,
-    ],
-    ids=["no upgrade", "old version", "odd host", "empty lines", "only lines", "endless"],
-)
-def test_an_improper_request_ends_the_handshake(certificates: Any, request_text: bytes) -> None:
-    async def body(client: TlsStream, server: TlsStream) -> None:
-        async def request() -> None:
-            try:
-                await client.send_all(request_text)
-            except trio.BrokenResourceError:
-                # It was refused before all of it was said.
-                return
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(request)
-            with pytest.raises(LinkLost, match="does not speak WebSocket"):
-                await accept_handshake(server)
-            server.close()
-
-    over_stream(certificates.ecdsa, body)
 
 
 def test_the_page_behind_a_refusal_is_not_read(certificates: Any) -> None:
@@ -136,11 +81,11 @@ def test_the_page_behind_a_refusal_is_not_read(certificates: Any) -> None:
 
 def test_it_can_be_cancelled(certificates: Any) -> None:
     async def body(client: TlsStream, server: TlsStream) -> None:
-        await client.send_all(REQUEST[:-3])
+        await server.send_all(b"HTTP/1.1 101 Switching")
         with trio.move_on_after(0.05) as scope:
-            await accept_handshake(server)
+            await request_handshake(client, "localhost", "/")
         assert scope.cancelled_caught
-        await client.send_all(b"more")
-        assert await receive_exactly(server, 4) == b"more"
+        await server.send_all(b"more")
+        assert await receive_exactly(client, 4) == b"more"
 
     over_stream(certificates.ecdsa, body)

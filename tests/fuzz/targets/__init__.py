@@ -23,5 +23,6 @@ TARGETS = (
     Target("registration", texts.registration, kernel=False, longest=1024),
     Target("configuration", texts.configuration, kernel=False),
     Target("commented-json", texts.commented_json, kernel=False, longest=1024),
+    Target("http-request", texts.http_request, kernel=False, longest=2048),
     Target("addresses", texts.addresses, kernel=False, longest=256),
 )

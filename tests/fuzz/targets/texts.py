@@ -1,12 +1,13 @@
-"""Texts: the JSON of logins and registrations, and configuration files."""
+"""Texts: the JSON of logins and registrations, requests of HTTP, and configuration files."""
 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from pathlib import Path
 
 from tests.fuzz.builds import Build
-from tests.fuzz.draw import Draw
+from tests.fuzz.draw import Draw, cut
 
 NOWHERE = Path("/nonexistent/fuzzed.json")
 MAX_BODY = 65535 - 8
@@ -114,3 +115,30 @@ def addresses(build: Build, draw: Draw) -> object:
         return parse(draw.rest().decode("utf-8", "replace"))
     except module.AddressMistake as mistake:
         return str(mistake)
+
+
+def http_request(build: Build, draw: Draw) -> object:
+    """Requests are found, or refused with the same status, however their bytes are cut."""
+    places = draw.cuts()
+    stream = draw.rest()
+    at_once = _read_requests(build, [stream])
+    assert at_once == _read_requests(build, cut(stream, places))
+    return at_once
+
+
+def _read_requests(build: Build, pieces: list[bytes]) -> tuple[list[object], int, bytes]:
+    module = build["transport.http_request"]
+    reader = module.RequestReader()
+    found: list[object] = []
+    for piece in pieces:
+        try:
+            request = reader.receive_data_untrusted(piece)
+            while request is not None:
+                assert request.path.startswith("/") or request.method in ("OPTIONS", "CONNECT")
+                assert request.minor == 0 or request.fields["host"] is not None
+                found.append((request.method, request.target, request.minor, request.fields))
+                request = reader.receive_data_untrusted(b"")
+        except module.BadRequest as error:
+            return found, HTTPStatus(error.status), b""
+        assert len(reader.rest) <= module.MAX_HEAD
+    return found, 0, reader.rest
