@@ -1,0 +1,565 @@
+# cython: annotation_typing=False
+"""Congestion control by a model of the path, in the manner of BBR.
+
+Two things are estimated: the rate at which the path delivers, and its round trip without a
+queue. Sending goes at that rate, with about one round trip's worth under way, and now and then
+a little faster (UP) to see whether there is more. The states and the round counting are those
+of BBRv3 (draft-ietf-ccwg-bbr); three things are different, because the paths we are made for
+lose packets for no reason of ours:
+
+* **Loss is compared, not counted.** Some loss is there whatever we do. How much is measured
+  while we send less than the path can carry (DOWN). Only loss beyond that, at a higher rate,
+  counts as congestion, and lowers a ceiling on the rate; the measure allows for chance. A
+  policer shows itself so within a round trip, and random loss of 40 % changes nothing.
+* **The rate makes up for random loss.** What is delivered is less than what the path could
+  carry by the loss that was measured at the lower rate, so sending goes that much faster.
+  Loss of our own making is not there at the lower rate, hence cannot feed itself.
+* **A queue is seen, not awaited.** The receiver's clock tells how much longer datagrams take in
+  our direction than they did at best. Startup ends as soon as a queue stands, UP likewise, and
+  a steady queue is worked off by pacing a little below the estimate.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+from polevpn_trio.kcp.congestion.base import AckEvent, CongestionControl
+from polevpn_trio.kcp.congestion.base_loss import BaseLoss
+from polevpn_trio.kcp.congestion.windowed_filter import WindowedMinimum
+
+STARTUP = 0
+DRAIN = 1
+DOWN = 2
+CRUISE = 3
+UP = 4
+PROBE_RTT = 5
+PHASES = ("startup", "drain", "down", "cruise", "up", "probe_rtt")
+
+STARTUP_GAIN = 2.77
+BURST_GAIN = 16.0
+"""Pacing in STARTUP, in windows per round trip, while there is less to send than might be."""
+DOWN_GAIN = 0.8
+MEASURE_GAIN = 0.92
+"""Pacing in DOWN once the queue is gone: low enough to be free of loss of our own making."""
+UP_GAIN = 1.25
+UP_QUEUE = 0.007
+"""Seconds of queue that UP may make in the round trip until it sees it; less gain on long paths."""
+LEAST_UP_GAIN = 1.06
+FASTER_GAIN = 1.6
+"""Pacing in UP once two round trips have shown that the path gives more."""
+CRUISE_GAIN = 0.99
+LEAST_TRIM = 0.85
+"""Least pacing while a queue is worked off that should not stand."""
+TRIM_ROUNDS = 1.5
+"""Round trips in which it is worked off."""
+WINDOW_GAIN = 2.0
+
+INITIAL_PACKETS = 32
+LEAST_PACKETS = 4
+SLACK_PACKETS = 4
+"""Datagrams under way beyond the model, so that acknowledging many at once stalls nothing."""
+SLACK_TIME = 0.006
+"""Seconds' worth under way beyond the model, for the same reason on short paths."""
+
+CRUISE_TIME = 1.5
+"""Seconds from one UP to the next at least; up to half of it is added at random, so that two
+tunnels on one path do not probe in step."""
+
+IDLE_SHARE = 0.5
+"""Share of the rate below which a round trip with too little to send proves nothing."""
+IDLE_ROUNDS = 4
+"""Round trips after one with too little to send until UP, if then there is enough."""
+
+MIN_RTT_WINDOW = 15.0
+PROBE_RTT_INTERVAL = 10.0
+"""Seconds without a round trip near the least after which the queue is emptied to see it."""
+PROBE_RTT_TIME = 0.1
+
+LEAST_CUT = 0.7
+"""Share of the rate that is left at least when loss of our own making is first seen."""
+FURTHER_CUT = 0.85
+CUT_TIME = 0.2
+"""Seconds, at least, that a cut has to show an effect: some policers average as long."""
+CONTRAST_RATE = 0.55
+"""Share of the rate, at loss first seen, down to which is cut to find out whose making it is."""
+CONTRAST_LOSS = 0.7
+"""Share of the loss first seen; if more is left at the lower rate, it is not ours."""
+LOW_TIME = 0.3
+"""Seconds that DOWN goes on at most to learn what is lost at a low rate."""
+LONGEST_DOWN = 1.5
+
+_STARTUP = STARTUP
+_DRAIN = DRAIN
+_DOWN = DOWN
+_CRUISE = CRUISE
+_UP = UP
+_PROBE_RTT = PROBE_RTT
+_STARTUP_GAIN = STARTUP_GAIN
+_BURST_GAIN = BURST_GAIN
+_DOWN_GAIN = DOWN_GAIN
+_MEASURE_GAIN = MEASURE_GAIN
+_UP_GAIN = UP_GAIN
+_UP_QUEUE = UP_QUEUE
+_LEAST_UP_GAIN = LEAST_UP_GAIN
+_FASTER_GAIN = FASTER_GAIN
+_CRUISE_GAIN = CRUISE_GAIN
+_LEAST_TRIM = LEAST_TRIM
+_TRIM_ROUNDS = TRIM_ROUNDS
+_WINDOW_GAIN = WINDOW_GAIN
+_INITIAL_PACKETS = INITIAL_PACKETS
+_LEAST_PACKETS = LEAST_PACKETS
+_SLACK_PACKETS = SLACK_PACKETS
+_SLACK_TIME = SLACK_TIME
+_CRUISE_TIME = CRUISE_TIME
+_IDLE_SHARE = IDLE_SHARE
+_IDLE_ROUNDS = IDLE_ROUNDS
+_PROBE_RTT_INTERVAL = PROBE_RTT_INTERVAL
+_PROBE_RTT_TIME = PROBE_RTT_TIME
+_LEAST_CUT = LEAST_CUT
+_FURTHER_CUT = FURTHER_CUT
+_CUT_TIME = CUT_TIME
+_CONTRAST_RATE = CONTRAST_RATE
+_CONTRAST_LOSS = CONTRAST_LOSS
+_LOW_TIME = LOW_TIME
+_LONGEST_DOWN = LONGEST_DOWN
+_LEAST_RTT = 1e-5
+_NEVER = math.inf
+
+
+class Bbr(CongestionControl):
+    """See the module. ``packet`` is the size of a full datagram on the wire, in bytes.
+
+    ``loss`` knows the share of datagrams that are lost however slowly we send.
+    """
+
+    def __init__(self, packet: int, chance: random.Random) -> None:
+        super().__init__()
+        self.phase = STARTUP
+        self.loss = BaseLoss()
+        self._chance = chance
+        self._packet = packet
+        self._min_rtt = WindowedMinimum(MIN_RTT_WINDOW)
+        self._min_delay = WindowedMinimum(MIN_RTT_WINDOW)
+        self._near_min_at = -1.0
+        # The queue seen of late: the least of this part of a round trip and the part before.
+        self._queue = 0.0
+        self._part_queue = _NEVER
+        self._part_end = 0.0
+        self._last_delay = math.nan
+        # How much the delay varies by itself: only its falls count, since a queue makes it rise.
+        self._jitter = 0.0
+        self._rate_now = 0.0
+        self._rate_before = 0.0
+        self._ceiling = _NEVER
+        # Cuts in a row that are not judged yet.
+        self._cuts = 0
+        self._cut_at = 0.0
+        self._ceiling_before = _NEVER
+        self._rate_at_cut = 0.0
+        self._loss_at_cut = 0.0
+        self._full_rate = 0.0
+        self._full_rounds = 0
+        self._cruise_gain = CRUISE_GAIN
+
+        # Whether there was too little to send in the last round trip.
+        self._limited = True
+        # Whether bursts have been too much for the path.
+        self._spreading = False
+
+        # The round trip that is going on.
+        self._round_end = 0
+        self._rounds = 0
+        self._round_rate = 0.0
+        self._round_limited = False
+        self._round_queue = _NEVER
+        self._smooth_rate = 0.0
+        self._smooth_at = 0.0
+
+        # The phase that is going on.
+        self._phase_at = 0.0
+        self._phase_rounds = 0
+        self._phase_rate = 0.0
+        self._phase_rate_before = 0.0
+        self._queue_before = 0.0
+        self._probe_up_at = 0.0
+        self._probe_rtt_done = 0.0
+        self._learned = False
+        self.window = INITIAL_PACKETS * packet
+        self.pacing_rate = self.window / 0.020
+
+    def rate(self) -> float:
+        """Give the rate at which the path is thought to deliver, in bytes per second."""
+        best = self._rate_now if self._rate_now > self._rate_before else self._rate_before
+        return best if best < self._ceiling else self._ceiling
+
+    def least_rtt(self) -> float:
+        """Give the round trip without a queue, in seconds; 0 before the first."""
+        return self._min_rtt.value if self._min_rtt.value < _NEVER else 0.0
+
+    def take_event(self, event: AckEvent) -> None:
+        """Learn what was acknowledged and what was lost."""
+        now = event.now
+        if event.rtt >= 0:
+            self._min_rtt.add(event.rtt if event.rtt > _LEAST_RTT else _LEAST_RTT, now)
+            if event.rtt <= self._min_rtt.value * 1.03 + 0.0005:
+                self._near_min_at = now
+            if event.one_way == event.one_way:
+                self._min_delay.add(event.one_way, now)
+                self._take_queue(event.one_way, now)
+        # The first round trip of a phase tells of the phase before.
+        if self._phase_rounds or self.phase == _STARTUP or self.phase == _CRUISE:
+            lost = event.lost_packets + event.recovered_packets - event.spurious_packets
+            sent = event.new_packets + event.lost_packets
+            self.loss.add(sent, lost, event.lost_runs + event.recovered_packets)
+        if event.rate > 0:
+            self._take_rate(event.rate, event.app_limited, now)
+        if event.newest >= 0 and event.sent_delivered >= self._round_end:
+            self._round_end = event.delivered
+            self._end_round(event)
+        elif self.phase == _UP:
+            self._watch_up(event)
+        elif self.phase == _STARTUP and self._queue > self._queue_limit(0.004):
+            self._enter(_DRAIN, event)
+        elif self.phase == _CRUISE and self._queue - self._queue_before > self._queue_limit(0.015):
+            self._enter(_DOWN, event)
+        self._advance(event)
+        self._set_limits(event)
+
+    def _take_queue(self, delay: float, now: float) -> None:
+        fall = self._last_delay - delay
+        self._last_delay = delay
+        if fall == fall:
+            self._jitter += ((2 * fall if fall > 0 else 0.0) - self._jitter) / 16
+        queue = delay - self._min_delay.value
+        if queue < self._round_queue:
+            self._round_queue = queue
+        if now >= self._part_end:
+            part = self._min_rtt.value / 8
+            self._part_end = now + (part if part > 0.002 else 0.002)
+            self._queue = queue if self._part_queue == _NEVER else self._part_queue
+            self._part_queue = queue
+        elif queue < self._part_queue:
+            self._part_queue = queue
+        if queue < self._queue:
+            self._queue = queue
+
+    def _queue_limit(self, least: float) -> float:
+        """Tell from how many seconds on a queue is more than acknowledging in bulk explains."""
+        limit = self._min_rtt.value / 8
+        if limit > 0.020:
+            limit = 0.020
+        if limit < least:
+            limit = least
+        rate = self.rate()
+        if rate > 0:
+            limit += 3 * self._packet / rate
+        return limit + 2 * self._jitter
+
+    def _take_rate(self, sample: float, limited: bool, now: float) -> None:
+        # Jitter makes single samples too high as often as too low, and the highest would count:
+        # so they are averaged over a quarter of a round trip first.
+        weight = 4 * (now - self._smooth_at) / self._min_rtt.value
+        self._smooth_at = now
+        if weight < 1 and self.phase != _STARTUP:
+            sample = self._smooth_rate + weight * (sample - self._smooth_rate)
+        self._smooth_rate = sample
+        if sample > self._round_rate:
+            self._round_rate = sample
+        if limited:
+            self._round_limited = True
+        if sample > self._rate_now and (not limited or sample > self.rate()):
+            self._rate_now = sample
+
+    # --- Loss ----------------------------------------------------------------------------
+
+    def _cut(self, now: float) -> None:
+        """Take what was delivered in this round for the most there is, until DOWN tells more."""
+        rate = self.rate()
+        if self._cuts == 0:
+            self._ceiling_before = self._ceiling
+            self._rate_at_cut = rate
+            self._loss_at_cut = self.loss.sample_share()
+        self._cuts += 1
+        self._cut_at = now
+        ceiling = self._round_rate if self._round_rate < rate else rate
+        # One bad sample proves only so much.
+        self._ceiling = ceiling if ceiling > _LEAST_CUT * rate else _LEAST_CUT * rate
+
+    def _judge_cut(self, now: float) -> None:
+        """See what sending less has changed.
+
+        If the loss is gone, it was of our making. If not, cut further until the rate differs
+        enough: if about as much is lost still, it is not of our making, and the cuts are taken
+        back.
+        """
+        rate = self.rate()
+        if not self.loss.is_exceeded():
+            self._cuts = 0
+            self.loss.learn()
+            self._learned = True
+        elif rate > _CONTRAST_RATE * self._rate_at_cut:
+            self._ceiling = rate * _FURTHER_CUT
+            self._cuts += 1
+            self._cut_at = self._phase_at = now
+            self._phase_rounds = 0
+        else:
+            if self.loss.sample_share() > _CONTRAST_LOSS * self._loss_at_cut:
+                self._ceiling = self._ceiling_before
+            self._cuts = 0
+            self.loss.replace()
+            self._learned = True
+
+    def _raise_ceiling(self) -> None:
+        """Take back cuts as far as a round without loss of our making shows them wrong."""
+        if self._ceiling < self._round_rate:
+            self._ceiling = self._round_rate
+
+    # --- Rounds --------------------------------------------------------------------------
+
+    def _end_round(self, event: AckEvent) -> None:
+        now = event.now
+        queue = self._round_queue if self._round_queue < _NEVER else 0.0
+        min_rtt = self._min_rtt.value
+        self._rounds += 1
+        self._phase_rounds += 1
+        phase = self.phase
+        if phase == _STARTUP:
+            self._end_round_of_startup(queue, now)
+        elif phase == _DOWN:
+            # The first round trip tells of what was sent before.
+            if self._phase_rounds >= 2:
+                if self._is_slower(queue):
+                    self._slow_down()
+                    self.loss.begin()
+                elif queue < self._standing_queue():
+                    self._look_at_loss_when_low(now)
+                elif self._phase_rounds >= 6 and now - self._phase_at >= _LOW_TIME:
+                    # We send less than is delivered, or so it seems, and yet a queue stands.
+                    self.loss.doubt()
+                    self._phase_at = now
+        elif phase == _CRUISE:
+            if self._phase_rounds >= 2:
+                # Far below the rate of the model, loss says nothing about the model.
+                idle = self._round_limited and self._round_rate < _IDLE_SHARE * self.rate()
+                if self._is_slower(queue):
+                    self._slow_down()
+                    self._enter(_DOWN, event)
+                elif self.loss.is_enough():
+                    if not idle and self.loss.is_exceeded():
+                        self._cut(now)
+                        self._enter(_DOWN, event)
+                    else:
+                        self.loss.begin()
+            if self._round_limited and now + _IDLE_ROUNDS * min_rtt < self._probe_up_at:
+                self._probe_up_at = now + _IDLE_ROUNDS * min_rtt
+            self._cruise_gain = _CRUISE_GAIN
+            if queue > self._standing_queue():
+                gain = 1 - queue / (_TRIM_ROUNDS * (min_rtt + queue))
+                self._cruise_gain = gain if gain > _LEAST_TRIM else _LEAST_TRIM
+        elif phase == _UP:
+            self._watch_up(event)
+            if self.phase == _UP and self._phase_rounds >= 2:
+                # Nothing speaks against more: go on as long as more is delivered.
+                self._raise_ceiling()
+                # What is sent faster shows in full after two round trips.
+                if self._phase_rounds >= 3 and self._round_rate < 1.04 * self._phase_rate_before:
+                    self._enter(_DOWN, event)
+                self._phase_rate_before = self._phase_rate
+                self._phase_rate = self._round_rate
+        self._limited = self._round_limited
+        self._round_rate = 0.0
+        self._round_limited = False
+        self._round_queue = _NEVER
+
+    def _look_at_loss_when_low(self, now: float) -> None:
+        if not self.loss.is_enough():
+            return
+        if self._cuts:
+            if now - self._cut_at >= _CUT_TIME:
+                self._judge_cut(now)
+            self.loss.begin()
+        elif self.loss.is_exceeded():
+            self._cut(now)
+            self._phase_rounds = 0
+            self.loss.begin()
+        else:
+            self.loss.learn()
+            self._learned = True
+
+    def _end_round_of_startup(self, queue: float, now: float) -> None:
+        if self.loss.known >= 50 and self.loss.is_exceeded():
+            # More was lost than before, at a lower rate.
+            if self._limited and not self._spreading:
+                # Maybe the path takes the rate, and not the bursts.
+                self._spreading = True
+            else:
+                self._full_rounds = 3
+                self._cut(now)
+        elif self._round_rate >= 1.25 * self._full_rate:
+            self._full_rate = self._round_rate
+            self._full_rounds = 0
+            # The path still gives more, so what it loses it would lose anyway.
+            if queue < self._standing_queue():
+                self.loss.learn()
+        elif not self._round_limited:
+            self._full_rounds += 1
+        self.loss.begin()
+        if self._full_rounds >= 3:
+            self.phase = _DRAIN
+            self._phase_at = now
+            self._phase_rounds = 0
+
+    def _standing_queue(self) -> float:
+        """Tell from how many seconds on a queue is one that should not be there."""
+        rate = self.rate()
+        packets = 3 * self._packet / rate if rate > 0 else 0.0
+        return 0.0015 + self._min_rtt.value / 64 + packets + 2 * self._jitter
+
+    def _slow_down(self) -> None:
+        """Take the rate of this round for that of the path: it has become slower."""
+        self._rate_now = self._rate_before = self._full_rate = self._round_rate
+
+    def _is_slower(self, queue: float) -> bool:
+        """Tell whether the path has become slower than the model by far: a queue stands."""
+        limit = self._min_rtt.value / 2
+        if limit < 0.010:
+            limit = 0.010
+        return (
+            queue > limit and not self._round_limited and 0 < self._round_rate < 0.85 * self.rate()
+        )
+
+    def _watch_up(self, event: AckEvent) -> None:
+        """End UP at the first sign that the path does not give more."""
+        if self._phase_rounds < 1:
+            return
+        if self.loss.is_enough() and self.loss.is_exceeded():
+            self._cut(event.now)
+            self._enter(_DOWN, event)
+        elif self._queue - self._queue_before > self._queue_limit(0.005):
+            self._raise_ceiling()
+            self._enter(_DOWN, event)
+
+    # --- Phases --------------------------------------------------------------------------
+
+    def _enter(self, phase: int, event: AckEvent) -> None:
+        if phase == _DOWN and self.phase != _DOWN and self._rate_now > 0:
+            # A cycle is over: forget the one before the last.
+            self._rate_before = self._rate_now
+            self._rate_now = 0.0
+        self.phase = phase
+        self._phase_at = event.now
+        self._phase_rounds = 0
+        self._queue_before = self._queue
+        self._learned = False
+        self.loss.begin()
+        self._round_end = event.delivered
+        self._cruise_gain = _CRUISE_GAIN
+
+    def _advance(self, event: AckEvent) -> None:
+        now = event.now
+        if self.phase == _DRAIN:
+            drained = event.in_flight <= self._in_flight_for(1.0) or self._phase_rounds >= 4
+            if self._phase_rounds and drained:
+                self._enter(_DOWN, event)
+        elif self.phase == _DOWN:
+            # Where something is lost anyway, stay until it is known how much.
+            learned = self._learned or self.loss.share == 0 or now - self._phase_at >= _LOW_TIME
+            if (
+                self._phase_rounds
+                and self._cuts == 0
+                and learned
+                and event.in_flight <= self._in_flight_for(1.0)
+            ) or (self._phase_rounds >= 8 and now - self._phase_at >= _LONGEST_DOWN):
+                if self._cuts:
+                    # Nothing came of it, for there was too little to send.
+                    self._ceiling = self._ceiling_before
+                    self._cuts = 0
+                self._enter(_CRUISE, event)
+                self._probe_up_at = now + _CRUISE_TIME * (1 + self._chance.random() / 2)
+        elif self.phase == _CRUISE:
+            if now - self._near_min_at > _PROBE_RTT_INTERVAL:
+                self._enter(_PROBE_RTT, event)
+                self._probe_rtt_done = 0.0
+            elif now >= self._probe_up_at and not self._limited:
+                self._enter(_UP, event)
+                self._phase_rate = self._phase_rate_before = self.rate()
+        elif self.phase == _PROBE_RTT:
+            if self._probe_rtt_done == 0.0:
+                if event.in_flight <= self._in_flight_for(0.5):
+                    self._probe_rtt_done = now + _PROBE_RTT_TIME
+                    self._min_rtt.restart(self._min_rtt.value, now)
+            elif now >= self._probe_rtt_done:
+                self._near_min_at = now
+                self._enter(_CRUISE, event)
+                self._probe_up_at = now
+
+    def _sending_rate(self) -> float:
+        """Give the rate that fills the path, in bytes per second: random loss is made up for."""
+        return self.rate() / (1 - self.loss.share)
+
+    def _in_flight_for(self, gain: float) -> float:
+        return gain * self._sending_rate() * self._min_rtt.value + _LEAST_PACKETS * self._packet
+
+    def _set_limits(self, event: AckEvent) -> None:
+        rate = self._sending_rate()
+        if rate <= 0 or self._min_rtt.value == _NEVER:
+            return
+        phase = self.phase
+        window = (
+            _WINDOW_GAIN * rate * self._min_rtt.value
+            + rate * _SLACK_TIME
+            + _SLACK_PACKETS * self._packet
+        )
+        if phase == _STARTUP:
+            gain = _STARTUP_GAIN
+            window *= _STARTUP_GAIN / _WINDOW_GAIN
+            if window < _INITIAL_PACKETS * self._packet:
+                window = _INITIAL_PACKETS * self._packet
+            if self._limited and not self._spreading:
+                # A TCP inside that begins sends bursts, of which the average tells nothing; to
+                # spread them out would look like congestion to it.
+                gain = _BURST_GAIN * window / (rate * self._min_rtt.value)
+        elif phase == _DRAIN:
+            # The first round trip still tells the rate of the path, while its queue stands.
+            gain = 0.5 if self._phase_rounds else 1.0
+            gain *= 1 - self.loss.share
+        elif phase == _DOWN:
+            gain = _MEASURE_GAIN
+            if event.in_flight > self._in_flight_for(1.0):
+                gain = _DOWN_GAIN
+            if self._queue > 2 * self._queue_limit(0.015):
+                gain = 0.5
+        elif phase == _UP:
+            gain = 1 + _UP_QUEUE / self._min_rtt.value
+            if gain > _UP_GAIN:
+                gain = _UP_GAIN
+            elif gain < _LEAST_UP_GAIN:
+                gain = _LEAST_UP_GAIN
+            if self._phase_rounds >= 4:
+                gain = _FASTER_GAIN
+        elif phase == _PROBE_RTT:
+            gain = 1.0
+            window = self._in_flight_for(0.5)
+        else:
+            gain = self._cruise_gain
+        self.window = int(window)
+        pacing = gain * rate
+        least = _LEAST_PACKETS * self._packet / (self._min_rtt.value + 0.010)
+        self.pacing_rate = least if pacing < least else pacing
+
+    def statistics(self) -> dict[str, float | str]:
+        """Give the state at this moment, by name: rates in bytes per second, times in seconds."""
+        return {
+            "phase": PHASES[self.phase],
+            "rate": self.rate(),
+            "pacing_rate": self.pacing_rate,
+            "window": self.window,
+            "min_rtt": self._min_rtt.value,
+            "base_loss": self.loss.share,
+            "rounds": self._rounds,
+            "queue": self._queue,
+            "jitter": self._jitter,
+            "ceiling": self._ceiling,
+            "cuts": self._cuts,
+        }

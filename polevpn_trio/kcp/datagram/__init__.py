@@ -1,0 +1,1 @@
+"""The native ``datagram`` conversation: IP packets that do not wait for each other."""
