@@ -13,7 +13,7 @@ from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.config import GatewayConfig, ServerUrl
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
 from polevpn_trio.control.login_proof import SiteKey
-from polevpn_trio.control.registration import NATIVE_VERSION, agreed_features
+from polevpn_trio.control.registration import NATIVE_VERSION, agreed_features, features_over
 from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused, Untrusted
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameReader, FrameRun
@@ -83,7 +83,12 @@ class Uplink:
     @property
     def takes_super_packets(self) -> bool:
         """Whether super-packets may be sent to the router."""
-        return self.native is not None and "gso" in self.native
+        return self.native is not None and "gso" in self.native and not self.has_datagrams
+
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether packets travel beside the link's stream, one by one."""
+        return self.native is not None and "datagram" in self.native
 
 
 @attrs.frozen
@@ -240,7 +245,7 @@ class Gateway:
         self, link: Link, rank: int, server: ServerUrl, *, prove: bool
     ) -> Uplink:
         config, key = self._config, self._site_key
-        features = config.features
+        features = features_over(link.carries_datagrams, config.features)
         if prove:
             proof = b"" if key is None else key.prove(link.identity)
             request = AuthRequest("", NativeOffer(NATIVE_VERSION, features, config.name, proof))
@@ -272,6 +277,8 @@ class Gateway:
         )
         log.debug("logged in at %s %s", link.scheme, link.peer)
         uplink = Uplink(link, rank, reader, native, tuple(runs[1:]), prove)
+        if uplink.has_datagrams:
+            link.open_datagrams(codec.S2C_IPDATA)
         if uplink.takes_super_packets:
             reader.sequences = SEQUENCES_OFFLOAD
         return uplink
@@ -287,9 +294,15 @@ class Gateway:
         )
         return codec.build_frame(codec.REGISTER, request.to_json())
 
-    def keep_super_packets(self, keep: bool) -> None:
-        """Say whether packets from the site are to stay as large as the kernel makes them."""
-        self._site.device.keep_super_packets(keep)
+    def packet_reader(self) -> FrameReader:
+        """Make a reader for packets from the router that do not come in its stream."""
+        return self._site.reader()
+
+    def fit_to(self, uplink: Uplink) -> None:
+        """Have the site's device make packets that suit the link."""
+        device = self._site.device
+        device.keep_super_packets(uplink.takes_super_packets)
+        device.clamp_mss(uplink.link.largest_packet)
 
     async def next_batches(self, connection: Connection) -> list[FrameBatch]:
         """Wait for packets from the site; take all that wait, up to one send's worth.
@@ -367,6 +380,7 @@ class Connection:
         self._uplink = uplink
         self.link = uplink.link
         self.successor: Uplink | None = None
+        self._packet_reader = gateway.packet_reader()
         self._registered = trio.Event()
         self._liveness = Liveness(trio.current_time())
         self._use_began = trio.Event()
@@ -394,13 +408,18 @@ class Connection:
         rest = self._take_runs_untrusted(self._uplink.waiting)
         if rest is not None:
             await rest
-        await self.link.receive_each(self._take_untrusted)
+        await self.link.receive_each(self._take_untrusted, self._take_packets_untrusted)
 
     def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
         runs = self._uplink.reader.receive_data_untrusted(data)
         if runs and runs[0].version:
             self._note_use()
         return self._take_runs_untrusted(runs)
+
+    def _take_packets_untrusted(self, frames: bytearray) -> Awaitable[None] | None:
+        """Take packets that came beside the stream."""
+        self._note_use()
+        return self._take_runs_untrusted(self._packet_reader.take_over_untrusted(frames))
 
     def _take_runs_untrusted(self, runs: Sequence[FrameRun]) -> Awaitable[None] | None:
         for index, run in enumerate(runs):
@@ -436,7 +455,7 @@ class Connection:
     async def _send(self) -> None:
         """Task "sender": packets of the site go onto the link."""
         await self._registered.wait()
-        self._gateway.keep_super_packets(self._uplink.takes_super_packets)
+        self._gateway.fit_to(self._uplink)
         while True:
             batches = self._fit(await self._gateway.next_batches(self))
             if batches:

@@ -20,7 +20,14 @@ from polevpn_trio.control.authentication import Authenticator
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.line_limit import LineLimit
-from polevpn_trio.control.registration import Answer, End, Refusal, Register, RouterSession
+from polevpn_trio.control.registration import (
+    Answer,
+    End,
+    Refusal,
+    Register,
+    RouterSession,
+    features_over,
+)
 from polevpn_trio.control.web import WebSite
 from polevpn_trio.errors import BadPacket, HostError, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
@@ -157,9 +164,10 @@ class GatewayConnection:
                 request, link.identity, datetime.datetime.now(datetime.UTC)
             ),
             offer_native=router.config.native,
-            features=router.config.features,
+            features=features_over(link.carries_datagrams, router.config.features),
         )
         self._reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
+        self._packet_reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
         self._outgoing = OutgoingQueue(router.config.queue_bytes)
         self._authenticated = trio.Event()
         self._closed_because: str | None = None
@@ -225,7 +233,21 @@ class GatewayConnection:
 
     async def _receive(self) -> None:
         """Task "receiver": control frames are answered, packets go to their routes."""
-        await self._link.receive_each(self._take_untrusted)
+        await self._link.receive_each(self._take_untrusted, self._take_packets_untrusted)
+
+    def _take_packets_untrusted(self, frames: bytearray) -> Awaitable[None] | None:
+        """Route packets that came beside the stream."""
+        runs = self._packet_reader.take_over_untrusted(frames)
+        if len(runs) <= MOST_RUNS:
+            self._router.forwarder.route_batch(runs, self)
+            return None
+        return self._route_in_turns(runs)
+
+    async def _route_in_turns(self, runs: list[FrameRun]) -> None:
+        """Route many short runs, with turns for others in between."""
+        for at in range(0, len(runs), MOST_RUNS):
+            self._router.forwarder.route_batch(runs[at : at + MOST_RUNS], self)
+            await trio.lowlevel.checkpoint()
 
     def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
         view = memoryview(data)
@@ -302,7 +324,9 @@ class GatewayConnection:
             self._place.leave()
             self._link.admit()
             features = self._session.native
-            if features is not None and "gso" in features:
+            if features is not None and "datagram" in features:
+                self._link.open_datagrams(C2S_IPDATA)
+            elif features is not None and "gso" in features:
                 self._reader.sequences = SEQUENCES_OFFLOAD
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
             site = self._session.site

@@ -48,6 +48,9 @@ class MemoryDevice:
     def keep_super_packets(self, keep: bool) -> None:
         self._splitter.keep_whole = keep
 
+    def clamp_mss(self, largest_packet: int | None) -> None:
+        self.largest_packet = largest_packet
+
     async def while_readable(self, handler: Handler) -> None:
         while True:
             packet = await self._read.receive()

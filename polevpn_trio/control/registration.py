@@ -30,11 +30,18 @@ from polevpn_trio.frames.messages import (
 )
 
 NATIVE_VERSION = 1
-FEATURES = ("gso", "ipv6")
+FEATURES = ("datagram", "gso", "ipv6")
 """Native features that this version has.
 
-``gso``: super-packets may be sent to this peer. ``ipv6``: so may IPv6 packets.
+``datagram``: IP packets travel in a conversation of their own, on links that have one.
+``gso``: super-packets may be sent to this peer, where packets travel in the stream. ``ipv6``: so
+may IPv6 packets.
 """
+
+
+def features_over(carries_datagrams: bool, features: Iterable[str]) -> tuple[str, ...]:
+    """Leave out what a link cannot have."""
+    return tuple(name for name in features if carries_datagrams or name != "datagram")
 
 
 def agreed_features(

@@ -71,7 +71,7 @@ def _dialect(features: Collection[str] | None) -> str:
     if features is None:
         return "classic only"
     absent = [name for name in FEATURES if name not in features]
-    without = f" without {' and '.join(absent)}" if absent else ""
+    without = f" without {', '.join(absent)}" if absent else ""
     return f"native{without}, classic with the originals"
 
 

@@ -35,6 +35,8 @@ cdef class FrameReader:
         run_sequences=int, key_size=int, key_start=Py_ssize_t, command=int, version=int,
         packets=Py_ssize_t, sequence="unsigned int",
     )
+    cpdef list take_over_untrusted(self, work)
+
     cpdef list receive_data_untrusted(self, data)
 
     cdef FrameRun _packets(

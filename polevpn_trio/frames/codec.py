@@ -124,6 +124,13 @@ class FrameReader:
         """
         work = bytearray(self._tail)
         work += data
+        return self.take_over_untrusted(work)
+
+    def take_over_untrusted(self, work: bytearray) -> list[FrameRun]:
+        """Do what `receive_data_untrusted` does with a buffer that is left to the reader.
+
+        It begins with a frame: where nothing is pending, that saves a copy.
+        """
         whole = memoryview(work)
         view = work
         length = len(work)

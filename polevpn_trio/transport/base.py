@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import attrs
 import trio
@@ -15,6 +15,9 @@ Buffer = bytes | bytearray | memoryview
 
 Consume = Callable[[Buffer], Awaitable[None] | None]
 """Takes a piece of stream at once, or returns what is left to be awaited before the next one."""
+
+ConsumePackets = Callable[[bytearray], Awaitable[None] | None]
+"""Takes whole frames with IP packets in a buffer that it may keep and change; as `Consume` else."""
 
 SEND_BATCH_BYTES = 65_536
 """What a sender takes from its queue at a time: about the largest amount that one system call
@@ -46,6 +49,9 @@ class Link(ABC):
     `~polevpn_trio.errors.LinkLost` once the link is gone, whoever ended it.
     """
 
+    carries_datagrams: ClassVar[bool] = False
+    """Whether `open_datagrams` may be called."""
+
     scheme: str
     """``kcp``, ``tls`` or ``wss``."""
     peer: str
@@ -67,6 +73,18 @@ class Link(ABC):
         Runs in the connection's nursery until the link is closed, or cancelled.
         """
 
+    def open_datagrams(self, command: int) -> None:
+        """Let IP packets travel beside the stream from now on, as agreed with the peer.
+
+        Only where `carries_datagrams`. ``command`` is that of the frames that come so.
+        """
+        raise NotImplementedError
+
+    @property
+    def largest_packet(self) -> int | None:
+        """Bytes of the largest IP packet that travels in one piece; None if all do."""
+        return None
+
     @abstractmethod
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames; wait while the link has as much under way as it may.
@@ -78,8 +96,13 @@ class Link(ABC):
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream; never empty."""
 
-    async def receive_each(self, consume: Consume) -> NoReturn:
+    async def receive_each(
+        self, consume: Consume, consume_packets: ConsumePackets | None = None
+    ) -> NoReturn:
         """Call ``consume`` with each piece of the peer's stream until the link is lost.
+
+        ``consume_packets`` is called with whole frames of the IP packets that did not come in the
+        stream; after `open_datagrams` it must be given.
 
         A link may do so the moment that data arrives, from whatever finds it, instead of waking
         the task that waits here: that is worth three quarters of the time that a lone packet

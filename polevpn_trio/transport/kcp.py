@@ -1,12 +1,16 @@
 """``kcp://``: frames in a KCP stream in DTLS records in UDP datagrams.
 
-Everything that decides lives in the sans-IO conversation and record layer; this file moves
+With a peer that has ``datagram``, only control frames travel in the stream (conversation 0), and IP
+packets beside it, in a conversation of their own (`PacketChannel`).
+
+Everything that decides lives in the sans-IO conversations and record layer; this file moves
 batches between them and the socket. Whatever happens (data to send, datagrams received, a
 timer) ends in `KcpLink._flush`, which sends what is due and arms the one timer anew.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
@@ -15,10 +19,12 @@ import trio
 from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
-from polevpn_trio.kcp.conversation import BATCH, Conversation
+from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
+from polevpn_trio.kcp.conversation import Conversation
 from polevpn_trio.transport import eager
-from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Consume, ConsumePackets, Link, LinkStatistics
 from polevpn_trio.transport.dtls import DtlsSession
+from polevpn_trio.transport.packet_channel import PacketChannel
 
 UNSENT_LIMIT = 131_072
 """Bytes that may wait inside the conversation before the sender stops taking from its queue:
@@ -45,6 +51,11 @@ ACK_DELAY = 0.005
 the originals (30 ms), enough for the answer of a host behind the gateway. Each one saved spares
 both programs a wake-up while the packet is under way."""
 
+DATAGRAM_WINDOW = 16_384
+"""Datagrams with packets that may be under way: 300 ms at 600 Mbit/s."""
+
+_IP_COMMANDS = (S2C_IPDATA, C2S_IPDATA)
+
 _OUTPUT = DatagramBuffer()
 """Where the links of this process, all in one thread, make their datagrams."""
 
@@ -59,8 +70,9 @@ for a rebooting switch."""
 
 
 class KcpLink(Link):
-    """A KCP conversation with one peer, over an established DTLS session."""
+    """Conversations with one peer, over an established DTLS session."""
 
+    carries_datagrams = True
     scheme = "kcp"
 
     def __init__(
@@ -76,10 +88,11 @@ class KcpLink(Link):
         A ``stranger`` has a small receive window until `admit`.
         """
         super().__init__(session.identity)
-        self._receive_window = options.receive_window
+        self._options = options
         self._release = release
         self.peer = format_address(session.peer_address)
         self._session = session
+        self._packets: PacketChannel | None = None
         self._conversation = Conversation(
             0,
             min(options.mtu, self._widest_datagram()),
@@ -92,6 +105,7 @@ class KcpLink(Link):
         self._failure: Exception | None = None
         # Set by `receive_each`; called at once while its task has nothing to do but wait.
         self._consume: Consume | None = None
+        self._consume_packets: ConsumePackets | None = None
         self._at_leisure = False
         self._rest: Awaitable[None] | None = None
         self._progress = trio.Event()
@@ -101,14 +115,32 @@ class KcpLink(Link):
 
     def _widest_datagram(self) -> int:
         """KCP bytes that fit a datagram on the path to the peer as the kernel knows it."""
+        return max(self._session.path_mtu() - self._overhead(), SMALLEST_MTU)
+
+    def _overhead(self) -> int:
         family = 6 if ":" in str(self._session.peer_address[0]).removeprefix("::ffff:") else 4
-        widest = self._session.path_mtu() - UDP_OVERHEAD[family] - RECORD_OVERHEAD
-        return max(widest, SMALLEST_MTU)
+        return UDP_OVERHEAD[family] + RECORD_OVERHEAD
+
+    def open_datagrams(self, command: int) -> None:
+        """Let IP packets travel in a conversation of their own from now on."""
+        self._packets = PacketChannel(
+            command,
+            mtu=self._options.mtu,
+            widest=self._widest_datagram(),
+            window=DATAGRAM_WINDOW,
+            overhead=self._overhead(),
+            output=_OUTPUT,
+        )
+
+    @property
+    def largest_packet(self) -> int | None:
+        """Bytes of the largest IP packet that travels in one piece; None if all do."""
+        return None if self._packets is None else self._packets.largest_packet
 
     def admit(self) -> None:
         """Open the receive window as far as it is configured."""
         super().admit()
-        self._conversation.widen_receive_window(self._receive_window)
+        self._conversation.widen_receive_window(self._options.receive_window)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send when timers expire, and finish what the socket would not take at once."""
@@ -123,17 +155,20 @@ class KcpLink(Link):
 
     @property
     def ready(self) -> bool:
-        """Whether the conversation takes more at once."""
+        """Whether the conversation takes more at once; the queue for packets always does."""
         return (
-            not self._blocked
+            not (self._blocked and self._packets is None)
             and not self._closed.is_set()
             and self._conversation.unsent_bytes < UNSENT_LIMIT
         )
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        """Put frames into the conversation."""
+        """Put frames into the conversation they belong to; a buffer has those of one kind."""
         for buffer in buffers:
-            self._conversation.send(buffer)
+            if self._packets is not None and buffer[2] == 0 and buffer[3] in _IP_COMMANDS:
+                self._packets.enqueue(buffer, trio.current_time())
+            else:
+                self._conversation.send(buffer)
             self._bytes_sent += len(buffer)
 
     def flush(self) -> None:
@@ -148,26 +183,35 @@ class KcpLink(Link):
         if self._closed.is_set():
             return
         conversation = self._conversation
-        session = self._session
+        packets = self._packets
         now = trio.current_time()
-        for _ in range(FLUSH_BUDGET):
-            if self._blocked:
-                break
-            count = conversation.poll_datagrams(now)
-            if count == 0:
-                break
-            self._blocked = not session.send_batch_nowait(
-                conversation.datagrams, conversation.sizes, count
-            )
-            if count < BATCH:
-                break
+        if packets is not None:
+            self._send_due(packets, now)
+            # Packets for which datagrams are too small go into the stream.
+            if conversation.unsent_bytes < UNSENT_LIMIT and (oversize := packets.take_oversize()):
+                conversation.send(oversize)
+        self._send_due(conversation, now)
         if self._blocked:
             self._timer.stop()
-        else:
+        elif packets is None:
             self._timer.set(conversation.next_timeout())
+        else:
+            self._timer.set(min(conversation.next_timeout(), packets.next_timeout()))
         self._progress.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
             self._fail(LinkLost("the peer acknowledges nothing"))
+
+    def _send_due(self, conversation: Conversation | PacketChannel, now: float) -> None:
+        """Send what a conversation has to send, but no more than others can wait for."""
+        for _ in range(FLUSH_BUDGET):
+            if self._blocked:
+                return
+            count = conversation.poll_datagrams(now)
+            if count == 0:
+                return
+            self._blocked = not self._session.send_batch_nowait(
+                conversation.datagrams, conversation.sizes, count
+            )
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
@@ -206,9 +250,12 @@ class KcpLink(Link):
                 self._bytes_received += len(stream)
                 return stream
 
-    async def receive_each(self, consume: Consume) -> NoReturn:
+    async def receive_each(
+        self, consume: Consume, consume_packets: ConsumePackets | None = None
+    ) -> NoReturn:
         """Call ``consume`` with each piece of the stream, mostly straight from the socket."""
         self._consume = consume
+        self._consume_packets = consume_packets
         self._session.owner = self
         try:
             while True:
@@ -221,9 +268,23 @@ class KcpLink(Link):
                     rest = consume(stream)
                     if rest is not None:
                         await rest
+                rest = self._hand_on_packets()
+                if rest is not None:
+                    await rest
         finally:
             self._session.owner = None
             self._consume = None
+            self._consume_packets = None
+
+    def _hand_on_packets(self) -> Awaitable[None] | None:
+        """Give packets that came beside the stream to who takes them; return what is left."""
+        if self._packets is None or self._consume_packets is None:
+            return None
+        frames = self._packets.receive()
+        if not frames:
+            return None
+        self._bytes_received += len(frames)
+        return self._consume_packets(frames)
 
     def take_untrusted(self, data: bytes, segment_size: int) -> bool:
         """Take a batch from the socket, if the task that receives would do just that."""
@@ -242,9 +303,11 @@ class KcpLink(Link):
             if stream and self._consume is not None:
                 self._bytes_received += len(stream)
                 self._rest = self._consume(stream)
-                if self._rest is not None:
-                    self._at_leisure = False
-                    self._session.wake()
+            if self._rest is None:
+                self._rest = self._hand_on_packets()
+            if self._rest is not None:
+                self._at_leisure = False
+                self._session.wake()
             self._flush()
             self._note_goodbye()
         except Exception as error:
@@ -288,11 +351,31 @@ class KcpLink(Link):
         """Open the records of one socket batch and hand the segments to the conversation."""
         session = self._session
         count = session.open_batch_untrusted(data, segment_size)
-        if count:
-            self.heard = now
-            self._conversation.receive_datagrams_untrusted(
-                session.opener.datagrams, session.opener.sizes, count, now
-            )
+        if not count:
+            return
+        self.heard = now
+        datagrams, sizes = session.opener.datagrams, session.opener.sizes
+        others = count
+        if self._packets is not None:
+            others = self._packets.receive_datagrams_untrusted(datagrams, sizes, count, now)
+        if others == count:
+            self._conversation.receive_datagrams_untrusted(datagrams, sizes, count, now)
+        elif others:
+            self._take_segments_untrusted(datagrams, sizes, count, now)
+
+    def _take_segments_untrusted(
+        self, datagrams: bytes | bytearray, sizes: array[int], count: int, now: float
+    ) -> None:
+        """Take those of conversation 0 from a batch in which there are others."""
+        picked = []
+        at = 0
+        for size in sizes[:count]:
+            if size and datagrams[at] == 0:
+                picked.append(datagrams[at : at + size])
+            at += size
+        self._conversation.receive_datagrams_untrusted(
+            b"".join(picked), array("H", map(len, picked)), len(picked), now
+        )
 
     async def drain(self) -> None:
         """Wait until everything sent is acknowledged."""
@@ -312,13 +395,18 @@ class KcpLink(Link):
     def statistics(self) -> LinkStatistics:
         """Return the counters, those of KCP and of the record layer in ``detail``."""
         kcp = self._conversation.statistics()
+        smoothed_rtt = kcp.smoothed_rtt / 1000
+        detail: tuple[object, ...] = (kcp, self._session.statistics())
+        if self._packets is not None:
+            smoothed_rtt = self._packets.smoothed_rtt or smoothed_rtt
+            detail += (self._packets.statistics(),)
         return LinkStatistics(
             transport=self.scheme,
             peer=self.peer,
             bytes_sent=self._bytes_sent,
             bytes_received=self._bytes_received,
-            smoothed_rtt=kcp.smoothed_rtt / 1000 if kcp.smoothed_rtt else None,
-            detail=(kcp, self._session.statistics()),
+            smoothed_rtt=smoothed_rtt or None,
+            detail=detail,
         )
 
 

@@ -21,7 +21,7 @@ from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
-from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Consume, ConsumePackets, Link, LinkStatistics
 from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.openssl import ask_for_certificate, use_pair
 from polevpn_trio.transport.tls_socket import TlsSocket
@@ -418,7 +418,9 @@ class TlsLink(Link):
         self._bytes_received += len(data)
         self.heard = trio.current_time()
 
-    async def receive_each(self, consume: Consume) -> NoReturn:
+    async def receive_each(
+        self, consume: Consume, consume_packets: ConsumePackets | None = None
+    ) -> NoReturn:
         """Call ``consume`` with each piece of the stream, straight from the socket."""
         rest: Awaitable[None] | None = None
 

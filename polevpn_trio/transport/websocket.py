@@ -16,7 +16,7 @@ import trio
 
 from polevpn_trio.control.web import DEFAULT_SITE, WebSite
 from polevpn_trio.errors import BadPacket, LinkLost
-from polevpn_trio.transport.base import Buffer, Consume, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Consume, ConsumePackets, Link, LinkStatistics
 from polevpn_trio.transport.tls import TlsStream
 from polevpn_trio.transport.web_server import serve_until_websocket
 from polevpn_trio.transport.websocket_frames import (
@@ -167,7 +167,9 @@ class WebSocketLink(Link):
                     return payload
         raise self._lost()
 
-    async def receive_each(self, consume: Consume) -> NoReturn:
+    async def receive_each(
+        self, consume: Consume, consume_packets: ConsumePackets | None = None
+    ) -> NoReturn:
         """Call ``consume`` with each piece of the stream, straight from the socket."""
         rest: Awaitable[None] | None = None
 

@@ -103,6 +103,7 @@ class TunDevice:
         self.offload = offload
         self.udp_offload = udp_offload
         self._tun = tun
+        self._mss_clamp = mss_clamp
         self._fd: int = tun.fileno()
         self._closed = False
         self._splitter = Splitter(mtu, mss_clamp)
@@ -166,6 +167,16 @@ class TunDevice:
     def keep_super_packets(self, keep: bool) -> None:
         """Let `read_batch` from now on leave super-packets whole, or (as at first) cut them."""
         self._splitter.keep_whole = keep
+
+    def clamp_mss(self, largest_packet: int | None) -> None:
+        """Lower the MSS of TCP SYNs to what fits such packets, if it was to be lowered at all.
+
+        None, as at first, means to what the MTU holds.
+        """
+        mtu = self.mtu if largest_packet is None else min(largest_packet, self.mtu)
+        if self._mss_clamp:
+            self._splitter.clamp_to(mtu)
+            self._coalescer.clamp_to(mtu)
 
     async def read_batch(self, command: int) -> FrameBatch:
         """Wait for packets from the host and return all that are there, as frames.

@@ -49,6 +49,8 @@ cdef class Splitter(Segmenter):
     cdef readonly unsigned long long bad_offload
     cdef readonly unsigned long long oversize
 
+    cpdef void clamp_to(self, int mtu) noexcept
+
     @cython.locals(
         packet="unsigned char[::1]", size=Py_ssize_t, version=int, needs_checksum=bint,
         kind=int, checksum_start=Py_ssize_t, checksum_offset=Py_ssize_t, made=Py_ssize_t,
@@ -104,6 +106,8 @@ cdef class Coalescer:
     cdef readonly unsigned long long clamped
     cdef readonly unsigned long long malformed
     cdef readonly unsigned long long bad_checksum
+
+    cpdef void clamp_to(self, int mtu) noexcept
 
     cdef int _reserve(self, Py_ssize_t capacity) except -1
 

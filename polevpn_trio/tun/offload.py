@@ -94,6 +94,11 @@ class Splitter(Segmenter):
         self.bad_offload = 0
         self.oversize = 0
 
+    def clamp_to(self, mtu: int) -> None:
+        """Lower the MSS of TCP SYNs from now on to what an MTU of ``mtu`` bytes holds."""
+        self._mss4 = mtu - 40
+        self._mss6 = mtu - 60
+
     def split(self, length: int, command: int) -> int:
         """Append the frames of the ``length`` bytes in ``packet``; return how many these are.
 
@@ -236,6 +241,11 @@ class Coalescer:
         self.clamped = 0
         self.malformed = 0
         self.bad_checksum = 0
+
+    def clamp_to(self, mtu: int) -> None:
+        """Lower the MSS of TCP SYNs from now on to what an MTU of ``mtu`` bytes holds."""
+        self._mss4 = mtu - 40
+        self._mss6 = mtu - 60
 
     def _reserve(self, capacity: int) -> None:
         empty = bytes(4 * capacity)

@@ -365,8 +365,12 @@ GATEWAY_MISTAKES = [
     ("mtu", float("nan"), "mtu: nan, expected a whole number from 576 to 9000 (bytes)"),
     ("forward", 1, "forward: a number, expected true or false"),
     ("masquerade", "true", "masquerade: a string, expected true or false"),
-    ("native", None, "native: null, expected true, false, or an object with gso, ipv6"),
-    ("native", ["gso"], "native: a list, expected true, false, or an object with gso, ipv6"),
+    ("native", None, "native: null, expected true, false, or an object with datagram, gso, ipv6"),
+    (
+        "native",
+        ["gso"],
+        "native: a list, expected true, false, or an object with datagram, gso, ipv6",
+    ),
     ("native.gso", 0, "native.gso: a number, expected true or false"),
     ("native.gro", False, 'native.gro: unknown key, did you mean "gso"?'),
     ("connect_timeout", 0, "connect_timeout: 0, expected a number from 0.5 to 60 (seconds)"),
@@ -518,11 +522,11 @@ def test_a_gateway_without_ipv4_suits_only_our_own_router(place: Place) -> None:
 @pytest.mark.parametrize(
     ("value", "native", "features"),
     [
-        (True, True, ("gso", "ipv6")),
-        ({}, True, ("gso", "ipv6")),
-        ({"gso": False}, True, ("ipv6",)),
-        ({"gso": True, "ipv6": False}, True, ("gso",)),
-        ({"gso": False, "ipv6": False}, True, ()),
+        (True, True, ("datagram", "gso", "ipv6")),
+        ({}, True, ("datagram", "gso", "ipv6")),
+        ({"gso": False}, True, ("datagram", "ipv6")),
+        ({"datagram": False, "gso": True, "ipv6": False}, True, ("gso",)),
+        ({"datagram": False, "gso": False, "ipv6": False}, True, ()),
         (False, False, ()),
     ],
 )

@@ -87,10 +87,10 @@ def test_a_router() -> None:
 
 
 def test_features_that_are_left_out() -> None:
-    config = RouterConfig(path=Path("router.json"), key=SECRET, features=("ipv6",))
+    config = RouterConfig(path=Path("router.json"), key=SECRET, features=("datagram", "ipv6"))
     assert "dialect native without gso, classic with the originals" in lines(config)
     config = RouterConfig(path=Path("router.json"), key=SECRET, features=())
-    assert "dialect native without gso and ipv6, classic with the originals" in lines(config)
+    assert "dialect native without datagram, gso, ipv6, classic with the originals" in lines(config)
 
 
 def test_a_router_with_a_site() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import struct
 import weakref
 from array import array
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ import trio.testing
 
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import BadPacket, LinkLost
+from polevpn_trio.frames import codec
 from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
 from tests.memory_links import IDENTITY
@@ -38,6 +40,8 @@ class PlainSession:
         self.identity = IDENTITY
         self.opener = PlainOpener()
         self.carries = True
+        self.full = False
+        self.emptied = trio.Event()
         self.owner: Owner | None = None
         self.taken_at_once = 0
         self.other: PlainSession
@@ -48,6 +52,9 @@ class PlainSession:
     def path_mtu(self) -> int:
         return 1500
 
+    async def drain(self) -> None:
+        await self.emptied.wait()
+
     def send_batch_nowait(self, datagrams: Any, sizes: Any, count: int) -> bool:
         if self.carries:
             whole = bytes(datagrams)
@@ -55,7 +62,7 @@ class PlainSession:
             for size in sizes[:count]:
                 self._nursery.start_soon(self._arrive, whole[start : start + size])
                 start += size
-        return True
+        return not self.full
 
     async def _arrive(self, datagram: bytes) -> None:
         await trio.sleep(self._delay)
@@ -236,6 +243,89 @@ def test_what_goes_wrong_in_handing_on_ends_that_link_with_the_reason() -> None:
                 await far.receive_each(refuse)
         assert not far.ready
         assert near.ready
+
+    over_pair(body)
+
+
+def packet(size: int, protocol: int = 17) -> bytes:
+    header = struct.pack("!BBHHHBBH8x", 0x45, 0, size, 0, 0, 64, protocol, 0)
+    return header.ljust(size, b"\0")
+
+
+async def exchange(
+    near: KcpLink, far: KcpLink, act: Callable[[], Awaitable[None]]
+) -> tuple[bytes, bytes]:
+    """Receive at both ends while ``act`` runs; give the stream and the packets at ``far``."""
+    stream, packets = bytearray(), bytearray()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.receive_each, lambda data: None, lambda frames: None)
+        nursery.start_soon(far.receive_each, stream.extend, packets.extend)
+        await trio.testing.wait_all_tasks_blocked()
+        await act()
+        nursery.cancel_scope.cancel()
+    return bytes(stream), bytes(packets)
+
+
+def test_packets_travel_beside_the_stream_once_that_is_agreed() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        heartbeat = codec.build_frame(codec.HEART_BEAT)
+        sent = [packet(100), packet(1343, 6), packet(1500), packet(1500, 6), packet(9000)]
+
+        async def act() -> None:
+            near.open_datagrams(codec.S2C_IPDATA)
+            far.open_datagrams(codec.C2S_IPDATA)
+            for each in sent:
+                near.send_nowait([codec.build_frame(codec.C2S_IPDATA, each)])
+            near.send_nowait([heartbeat])
+            near.flush()
+            # A lone packet leaves in the turn in which it came, and is not acknowledged late.
+            await trio.sleep(1)
+            assert near._timer.when == far._timer.when == math.inf
+
+        stream, packets = await exchange(near, far, act)
+        # What no datagram can hold travels in the stream.
+        assert stream == heartbeat + codec.build_frame(codec.C2S_IPDATA, sent.pop())
+        frames = [codec.build_frame(codec.C2S_IPDATA, each) for each in sent]
+        assert len(packets) == sum(map(len, frames))
+        assert all(frame in packets for frame in frames)
+        assert near.largest_packet == 1343
+        assert near.statistics().smoothed_rtt == pytest.approx(0.02, rel=0.1)
+
+    over_pair(body)
+
+
+def test_datagrams_before_they_are_agreed_on_are_dropped_and_counted() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        async def act() -> None:
+            near.open_datagrams(codec.S2C_IPDATA)
+            near.send_nowait([codec.build_frame(codec.C2S_IPDATA, packet(100))])
+            near.flush()
+            await trio.sleep(0.1)
+
+        assert await exchange(near, far, act) == (b"", b"")
+        assert far.statistics().detail[0].bad_conversation > 0  # type: ignore[attr-defined]
+
+    over_pair(body)
+
+
+def test_packets_wait_in_the_queue_while_the_socket_is_full() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        async def act() -> None:
+            near.open_datagrams(codec.S2C_IPDATA)
+            far.open_datagrams(codec.C2S_IPDATA)
+            session.full = True
+            for _ in range(3):
+                near.send_nowait([codec.build_frame(codec.C2S_IPDATA, packet(1000))])
+                near.flush()
+            assert near.ready
+            await trio.testing.wait_all_tasks_blocked()
+            session.full = False
+            session.emptied.set()
+            await trio.sleep(0.1)
+
+        _, packets = await exchange(near, far, act)
+        assert len(packets) == 3 * 1008
 
     over_pair(body)
 
