@@ -16,8 +16,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
+import shutil
 import sys
 import time
+
+import pytest
 
 from polevpn_trio.lab import probes
 from polevpn_trio.lab.namespaces import Host, Lab, Process
@@ -130,6 +133,8 @@ class Machines:
     def _run(self, command: Command, words: list[str]) -> None:
         if words[0] == "polevpn-trio":
             words = [*_product(), *words[1:]]
+        elif shutil.which(words[0]) is None:
+            pytest.skip(f"{words[0]} is not installed")
         done = self._host(command).run(
             ["sh", "-c", _in_folder(words)], timeout=PATIENCE, environment=python_path()
         )
