@@ -25,6 +25,7 @@ from polevpn_trio.control.config import (
     SiteConfig,
 )
 from polevpn_trio.control.login_proof import SiteKey
+from polevpn_trio.control.registration import FEATURES, features_over
 from polevpn_trio.control.router_trust import Insecure
 from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
 from polevpn_trio.errors import Refused
@@ -127,7 +128,7 @@ def test_a_known_site_is_let_in_and_both_have_proved_who_they_are(
         async with router(certificates.rsa) as port:
             uplink = await log_in(scheme, port)
             assert uplink.proved
-            assert uplink.native == frozenset({"gso", "ipv6"})
+            assert uplink.native == frozenset(features_over(scheme == "kcp", FEATURES))
 
     trio.run(main)
 

@@ -22,9 +22,11 @@ PACKAGE = "polevpn_trio"
 MODULES = (
     "batch",
     "control.addresses",
+    "control.authentication",
     "control.commented_json",
     "control.config",
     "control.registration",
+    "control.session_identity",
     "errors",
     "forwarding.flow_queue",
     "frames.codec",
