@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import resource
@@ -366,7 +367,8 @@ class GatewayConnection:
 
     async def _refuse(self, answer: bytes, reason: str) -> None:
         """End the connection once the refusal has reached the peer."""
-        with trio.move_on_after(REFUSAL_SECONDS):
+        # One that hears it may be gone before we know that it did: the reason stays the same.
+        with trio.move_on_after(REFUSAL_SECONDS), contextlib.suppress(LinkLost):
             # Straight to the link: before login there is nothing that the sender could be sending.
             await self._link.send_batch([answer])
             await self._link.drain()

@@ -71,11 +71,12 @@ def test_port_that_is_taken(overlay: Overlay) -> None:
 @pytest.mark.needs_root_lab
 def test_gateway_with_the_wrong_key_says_so_and_goes_on(overlay: Overlay) -> None:
     site = overlay.add_site("site")
-    overlay.start_router()
+    router = overlay.start_router()
     overlay.wait_for_listener("kcp")
     config = overlay.gateway_config(site, overlay.url("kcp"), key="not the right key")
     gateway = overlay.start_gateway(site, config)
-    gateway.wait_for_output("invalid key", 10)
+    gateway.wait_for_output("refused our login: unknown site or wrong key", 10)
+    router.wait_for_output("ended without a login: wrong key", 10)
     assert gateway.returncode is None
     for process in overlay.programs():
         assert "not the right key" not in process.log()
