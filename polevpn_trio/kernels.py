@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 KERNELS = (
+    "polevpn_trio.fec.gf256",
     "polevpn_trio.forwarding.flow_queue",
     "polevpn_trio.frames.codec",
     "polevpn_trio.frames.flow_hash",

@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent
 # Imports point upwards in this list, or sideways as long as no circle arises.
 LAYERS = (
     {"__init__", "errors", "batch", "kernels"},
-    {"frames", "kcp", "forwarding"},
+    {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
     {"nursery_tree", "site"},
     {"gateway", "router"},
@@ -27,11 +27,15 @@ LAYERS = (
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
-SANS_IO_PARTS = {"frames", "kcp", "forwarding"}
+SANS_IO_PARTS = {"frames", "fec", "kcp", "forwarding"}
 IO_MODULES = {"asyncio", "OpenSSL", "pyroute2", "pytun", "select", "socket", "ssl", "time", "trio"}
 
 # Types without a kernel: C functions, which kernels call.
-C_LIBRARIES = {"polevpn_trio.transport.libcrypto", "polevpn_trio.transport.masking"}
+C_LIBRARIES = {
+    "polevpn_trio.fec.gf256_loops",
+    "polevpn_trio.transport.libcrypto",
+    "polevpn_trio.transport.masking",
+}
 
 LONGEST_FILE = 700
 DRAWERS = {"common", "helper", "helpers", "misc", "util", "utils"}

@@ -1,0 +1,59 @@
+"""The loops over bytes that erasure codes spend their time in, in the field GF(2^8).
+
+Compiled kernels call C instead, which is in ``gf256_loops.pxd``; this file does the same for
+the plain Python build, with the few operations of Python that work on whole buffers.
+
+No function here checks that buffers have the room. A factor is 0 to 255.
+"""
+
+from __future__ import annotations
+
+Bytes = bytes | bytearray | memoryview
+Buffer = bytearray | memoryview
+
+
+def _multiply(a: int, b: int) -> int:
+    product = 0
+    while b:
+        if b & 1:
+            product ^= a
+        a <<= 1
+        if a & 0x100:
+            a ^= 0x11D
+        b >>= 1
+    return product
+
+
+_PRODUCTS = tuple(bytes(_multiply(factor, byte) for byte in range(256)) for factor in range(256))
+
+
+def add_scaled(target: Buffer, at: int, source: Bytes, start: int, size: int, factor: int) -> None:
+    """Add ``factor`` times ``size`` bytes of ``source`` to as many of ``target``, byte by byte."""
+    product = bytes(source[start : start + size]).translate(_PRODUCTS[factor])
+    total = int.from_bytes(target[at : at + size], "little") ^ int.from_bytes(product, "little")
+    target[at : at + size] = total.to_bytes(size, "little")
+
+
+def scale(target: Buffer, at: int, size: int, factor: int) -> None:
+    """Multiply ``size`` bytes by ``factor``, in place."""
+    target[at : at + size] = bytes(target[at : at + size]).translate(_PRODUCTS[factor])
+
+
+def copy(target: Buffer, at: int, source: Bytes, start: int, size: int) -> None:
+    """Copy ``size`` bytes between buffers that do not overlap."""
+    target[at : at + size] = source[start : start + size]
+
+
+def clear(target: Buffer, at: int, size: int) -> None:
+    """Set ``size`` bytes to zero."""
+    target[at : at + size] = bytes(size)
+
+
+def choose_level(level: int) -> int:
+    """Limit the C build to instructions of a level (2 AVX2, 1 SSSE3, 0 any); -1 is no limit.
+
+    Returns the level in use, which is -1 for plain Python. For tests and benchmarks; each
+    compiled kernel has its own choice.
+    """
+    del level
+    return -1
