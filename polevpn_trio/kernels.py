@@ -17,7 +17,11 @@ from pathlib import Path
 from types import ModuleType
 
 KERNELS = (
+    "polevpn_trio.fec.budget",
+    "polevpn_trio.fec.decoder",
+    "polevpn_trio.fec.encoder",
     "polevpn_trio.fec.gf256",
+    "polevpn_trio.fec.symbols",
     "polevpn_trio.forwarding.flow_queue",
     "polevpn_trio.frames.codec",
     "polevpn_trio.frames.flow_hash",

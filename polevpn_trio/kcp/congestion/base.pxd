@@ -19,6 +19,7 @@ cdef class AckEvent:
     cdef public long long lost_packets
     cdef public long long lost_runs
     cdef public long long recovered_packets
+    cdef public long long recovered_runs
     cdef public long long spurious_packets
     cdef public long long in_flight
 

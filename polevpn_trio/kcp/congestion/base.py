@@ -23,7 +23,8 @@ class AckEvent:
     ``newest`` is the highest number newly acknowledged, -1 if none; ``sent_delivered`` is how
     many bytes had been delivered when that datagram left; ``delivered`` is how many are now.
     ``spurious_packets`` counts those that had been counted as lost and arrived after all.
-    ``lost_runs`` counts those of the lost datagrams whose predecessor was not lost.
+    ``lost_runs`` counts those of the lost datagrams whose predecessor was not lost,
+    ``recovered_runs`` likewise for those that were lost on the path and made up by repair.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class AckEvent:
         self.lost_packets = 0
         self.lost_runs = 0
         self.recovered_packets = 0
+        self.recovered_runs = 0
         self.spurious_packets = 0
         self.in_flight = 0
 
@@ -59,6 +61,7 @@ class AckEvent:
         self.lost_packets = 0
         self.lost_runs = 0
         self.recovered_packets = 0
+        self.recovered_runs = 0
         self.spurious_packets = 0
 
 

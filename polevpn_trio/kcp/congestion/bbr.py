@@ -211,7 +211,7 @@ class Bbr(CongestionControl):
         if self._phase_rounds or self.phase == _STARTUP or self.phase == _CRUISE:
             lost = event.lost_packets + event.recovered_packets - event.spurious_packets
             sent = event.new_packets + event.lost_packets
-            self.loss.add(sent, lost, event.lost_runs + event.recovered_packets)
+            self.loss.add(sent, lost, event.lost_runs + event.recovered_runs)
         if event.rate > 0:
             self._take_rate(event.rate, event.app_limited, now)
         if event.newest >= 0 and event.sent_delivered >= self._round_end:

@@ -26,6 +26,7 @@ cdef class Arrivals:
     cdef readonly double due
     cdef public double max_ack_delay
     cdef readonly int unacknowledged
+    cdef bint _in_gap
     cdef double _acked_at
     cdef double _highest_at
     cdef long long[::1] _low

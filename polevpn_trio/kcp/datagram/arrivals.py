@@ -53,7 +53,8 @@ class Arrivals:
 
     ``highest`` is the highest number, -1 at first. ``arrived`` counts distinct datagrams that
     came by themselves, ``recovered`` those that repair made up, ``gaps`` how often the highest
-    number jumped. ``due`` is when to acknowledge, inf if nothing waits for it.
+    number jumped, or would have without repair. ``due`` is when to acknowledge, inf if nothing
+    waits for it.
     """
 
     def __init__(self) -> None:
@@ -61,6 +62,8 @@ class Arrivals:
         self.arrived = 0
         self.recovered = 0
         self.gaps = 0
+        # Whether the highest number was lost, and made up for.
+        self._in_gap = False
         self.duplicates = 0
         self.late = 0
         self.due = _NEVER
@@ -104,11 +107,15 @@ class Arrivals:
         if number > self.highest:
             if top >= 0 and number == self._high[top] + 1:
                 self._high[top] = number
+                if recovered and not self._in_gap:
+                    self.gaps += 1
             else:
                 if number > self.highest + 1 and self.highest >= 0:
-                    self.gaps += 1
+                    if not self._in_gap:
+                        self.gaps += 1
                     self._expedite(now)
                 self._insert(top + 1, number, now)
+            self._in_gap = recovered
             self.highest = number
             self._highest_at = now
             return _NEW

@@ -25,6 +25,7 @@ cdef int _DATA
 cdef int _WITH_ACK
 cdef int _AT_ONCE
 cdef int _ACK
+cdef int _REPAIR
 cdef int _HEADER
 cdef int _ITEM
 cdef int _LARGEST_ACK
@@ -80,6 +81,7 @@ cdef class DatagramConversation:
     cdef readonly long long _peer_arrived
     cdef readonly long long _peer_recovered
     cdef readonly long long _peer_gaps
+    cdef long long _open_gaps
     cdef long long _datagrams_sent
     cdef long long _bytes_sent
     cdef long long _resent
@@ -122,7 +124,7 @@ cdef class DatagramConversation:
     cdef _take_acknowledgement(self, double now)
 
     @cython.locals(ack=Acknowledgement, step="long long")
-    cdef long long _take_counters(self) noexcept
+    cdef void _take_counters(self, AckEvent event) noexcept
 
     @cython.locals(
         ack=Acknowledgement, event=AckEvent, sent_at=double, rtt=double, ticks="long long",

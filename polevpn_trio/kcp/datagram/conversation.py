@@ -68,6 +68,7 @@ _DATA = wire.DATA
 _WITH_ACK = wire.WITH_ACK
 _AT_ONCE = wire.AT_ONCE
 _ACK = wire.ACK
+_REPAIR = wire.REPAIR
 _HEADER = wire.HEADER_SIZE
 _ITEM = wire.ITEM_SIZE
 _LARGEST_ACK = wire.LARGEST_ACK
@@ -163,6 +164,8 @@ class DatagramConversation:
         self._peer_arrived = 0
         self._peer_recovered = 0
         self._peer_gaps = 0
+        # Of the gaps, those of which nothing is known yet to be recovered or given up.
+        self._open_gaps = 0
         self._datagrams_sent = 0
         self._bytes_sent = 0
         self._resent = 0
@@ -256,7 +259,7 @@ class DatagramConversation:
                 self._take_acknowledgement(now)
             return
         if kind & _KIND != _DATA:
-            self._bad_kind += 1
+            self._bad_kind += kind & _KIND != _REPAIR
             return
         if end - at < _HEADER:
             self._bad_format += 1
@@ -280,6 +283,11 @@ class DatagramConversation:
         if not self._items.read_untrusted(view, at, end, now):
             self._bad_format += 1
 
+    def note_overtaken(self, count: int) -> None:
+        """Note that so many of those made up by repair have come by themselves after all."""
+        self._arrivals.arrived += count
+        self._arrivals.recovered -= count
+
     def receive(self) -> bytearray:
         """Fetch the packets that may be handed on, as frames; nothing if there are none."""
         return self._order.receive()
@@ -297,7 +305,7 @@ class DatagramConversation:
         if largest >= sent.largest:
             self._reordering = ack.reordering / _REORDERING_TICKS
         event.clear(now)
-        event.recovered_packets = self._take_counters()
+        self._take_counters(event)
         index = 0
         while index < ack.runs:
             sent.acknowledge(largest - ack.oldest[index], largest - ack.newest[index], event)
@@ -308,10 +316,11 @@ class DatagramConversation:
         if event.newest >= 0:
             self._probes_in_vain = 0
         sent.detect_losses(now - self._loss_wait() + _EPSILON, event)
+        self._open_gaps -= min(self._open_gaps, event.lost_runs)
         self.congestion.take_event(event)
 
-    def _take_counters(self) -> int:
-        """Follow the peer's counters, which wrap; returns how many more were recovered."""
+    def _take_counters(self, event: AckEvent) -> None:
+        """Follow the peer's counters, which wrap; tell how many more were recovered."""
         ack = self._acknowledgement
         step = (ack.arrived - self._peer_arrived) & 0xFFFF
         if step < 0x8000:
@@ -319,11 +328,13 @@ class DatagramConversation:
         step = (ack.gaps - self._peer_gaps) & 0xFFFF
         if step < 0x8000:
             self._peer_gaps += step
+            self._open_gaps += step
         step = (ack.recovered - self._peer_recovered) & 0xFFFF
-        if step >= 0x8000:
-            return 0
-        self._peer_recovered += step
-        return step
+        if step < 0x8000:
+            self._peer_recovered += step
+            event.recovered_packets = step
+            event.recovered_runs = min(step, self._open_gaps)
+            self._open_gaps -= event.recovered_runs
 
     def _take_times(self, largest: int, now: float) -> None:
         ack = self._acknowledgement
@@ -567,7 +578,6 @@ class DatagramConversation:
             self._transmissions.note_app_limited()
         if self._last_data < 0:
             return
-        self._output_important[self._output_count - 1] = 1
         if now - self._asked_at >= self._round_trip.smoothed / 4000:
             self._output[self._last_data] |= _AT_ONCE
             self._asked_at = now
@@ -624,6 +634,15 @@ class DatagramConversation:
             self._items.parts.shrink()
 
     # --- Accounts ------------------------------------------------------------------------
+
+    def path_counters(self) -> tuple[int, int, int, int]:
+        """Give what became of the datagrams sent up to the newest that was acknowledged.
+
+        How many these are, how many of them the peer says came by themselves and how many
+        repair made up, and how often a run of losses began.
+        """
+        sent = self._transmissions
+        return sent.largest + 1, self._peer_arrived, self._peer_recovered, self._peer_gaps
 
     def statistics(self) -> DatagramStatistics:
         """Give all counters and the state at this moment."""

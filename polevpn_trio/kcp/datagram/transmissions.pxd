@@ -63,7 +63,8 @@ cdef class Transmissions:
     cpdef void acknowledge(self, long long low, long long high, AckEvent event) noexcept
 
     @cython.locals(
-        index=Py_ssize_t, sent_elapsed=double, ack_elapsed=double, elapsed=double
+        index=Py_ssize_t, sent_elapsed=double, ack_elapsed=double, elapsed=double,
+        packets="long long",
     )
     cpdef void finish(self, AckEvent event) noexcept
 

@@ -191,7 +191,16 @@ class Transmissions:
             self.largest = high
 
     def finish(self, event: AckEvent) -> None:
-        """Complete ``event`` once all its runs were taken: the rate sample, and totals."""
+        """Complete ``event`` once all its runs were taken: the rate sample, and totals.
+
+        What repair made up for got lost on the path, so it does not count as delivered.
+        """
+        if event.recovered_packets:
+            packets = event.new_packets + event.spurious_packets
+            if event.recovered_packets < packets:
+                self.delivered -= event.new_bytes * event.recovered_packets // packets
+            else:
+                self.delivered -= event.new_bytes
         event.delivered = self.delivered
         event.in_flight = self.in_flight
         self._skip_resolved()

@@ -27,7 +27,7 @@ and then ``length - 1`` of the run that ends in ``largest``, and for each older 
 has its top bit set. Times count ticks of 1/16384 s; ``reordering`` counts 1/1024 s.
 
 Conversation 0 begins with a zero byte on the same session, so the first byte tells the two
-apart. Kinds from 0x30 to 0x3F belong to repair (FEC).
+apart. Kinds from 0x30 to 0x3F belong to repair (``fec``).
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ WITH_ACK = 0x01
 AT_ONCE = 0x02
 """Flag of DATA: asks to be acknowledged without delay."""
 ACK = 0x20
+REPAIR = 0x30
+"""Of a layer below (FEC), which has seen it before."""
 
 ORDERED = 0x80
 UNORDERED = 0x00

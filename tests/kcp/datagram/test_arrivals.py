@@ -135,3 +135,13 @@ def test_runs_of_long_ago_are_forgotten() -> None:
     assert state.add(1, False, False, 1.0) == arrivals.ANCIENT
     assert state.add(997, False, False, 1.0) == arrivals.NEW
     assert state.add(997, False, False, 1.0) == arrivals.DUPLICATE
+
+
+def test_a_run_of_losses_that_repair_made_up_is_one_gap() -> None:
+    arrivals = Arrivals()
+    # The second to fourth were lost; two of them are known before anything follows.
+    for number, recovered in ((0, False), (1, True), (2, True), (4, False), (3, True), (5, False)):
+        arrivals.add(number, recovered, False, 0.0)
+    assert (arrivals.gaps, arrivals.arrived, arrivals.recovered) == (1, 3, 3)
+    arrivals.add(6, True, False, 0.0)
+    assert arrivals.gaps == 2

@@ -342,12 +342,28 @@ def test_an_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
     assert sender.statistics().bad_acknowledgement == 1
 
 
+def test_what_came_after_it_was_made_up_counts_as_having_come() -> None:
+    _, receiver = make()
+    take(receiver, b"\x10\0\0\0", now=1.0, recovered=True)
+    take(receiver, b"\x10\0\0\0", now=1.0)
+    receiver.note_overtaken(1)
+    seen = receiver.statistics()
+    assert (seen.arrived, seen.recovered) == (1, 0)
+
+
+def test_repair_is_passed_over() -> None:
+    _, receiver = make()
+    take(receiver, b"\x30" + bytes(30), now=1.0)
+    seen = receiver.statistics()
+    assert (seen.bad_kind, seen.arrived) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("datagram", "counter"),
     [
         (b"", "bad_format"),
         (b"\x40" * 30, "bad_kind"),
-        (b"\x33" + bytes(30), "bad_kind"),
+        (b"\x50" + bytes(30), "bad_kind"),
         (b"\x10\0\0", "bad_format"),
         (b"\x10\xff\xff\xff", "bad_number"),
         (b"\x10\0\0\0\x7f", "bad_format"),

@@ -170,3 +170,19 @@ def test_books_balance_whatever_is_acknowledged_and_lost(seeds: Callable[[int], 
             assert sent.lost == lost
             assert 0 <= sent.in_flight <= 100 * (sent.next - sent.first)
         assert sent.delivered == 100 * released, f"seed {seed}"
+
+
+def test_what_repair_made_up_for_was_not_delivered_by_the_path() -> None:
+    bodies, sent, event = make()
+    for number in range(10):
+        send(bodies, sent, now=number / 10)
+    event.clear(1.0)
+    event.recovered_packets = 2
+    sent.acknowledge(0, 7, event)
+    sent.finish(event)
+    assert (event.new_bytes, event.delivered) == (800, 600)
+    event.clear(1.1)
+    event.recovered_packets = 30000
+    sent.acknowledge(8, 9, event)
+    sent.finish(event)
+    assert event.delivered == 600
