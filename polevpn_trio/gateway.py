@@ -90,6 +90,11 @@ class Uplink:
         """Whether packets travel beside the link's stream, one by one."""
         return self.native is not None and "datagram" in self.native
 
+    @property
+    def has_repair(self) -> bool:
+        """Whether the router makes use of repairs for them."""
+        return self.native is not None and "fec" in self.native
+
 
 @attrs.frozen
 class GatewayStatistics:
@@ -278,7 +283,7 @@ class Gateway:
         log.debug("logged in at %s %s", link.scheme, link.peer)
         uplink = Uplink(link, rank, reader, native, tuple(runs[1:]), prove)
         if uplink.has_datagrams:
-            link.open_datagrams(codec.S2C_IPDATA)
+            link.open_datagrams(codec.S2C_IPDATA, repair=uplink.has_repair)
         if uplink.takes_super_packets:
             reader.sequences = SEQUENCES_OFFLOAD
         return uplink

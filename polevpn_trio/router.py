@@ -326,7 +326,7 @@ class GatewayConnection:
             self._link.admit()
             features = self._session.native
             if features is not None and "datagram" in features:
-                self._link.open_datagrams(C2S_IPDATA)
+                self._link.open_datagrams(C2S_IPDATA, repair="fec" in features)
             elif features is not None and "gso" in features:
                 self._reader.sequences = SEQUENCES_OFFLOAD
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))

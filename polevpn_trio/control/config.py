@@ -84,7 +84,7 @@ _GATEWAY_KEYS = (
 )
 _LISTENER_KEYS = ("enable", "listen", "cert_file", "key_file")
 _KEYS_OF_LISTENER = {"kcp": _LISTENER_KEYS, "tls": (*_LISTENER_KEYS, *WEB_KEYS)}
-_KCP_KEYS = ("mtu", "send_window", "receive_window")
+_KCP_KEYS = ("mtu", "send_window", "receive_window", "repair_budget")
 
 
 @attrs.frozen
@@ -119,6 +119,8 @@ class KcpOptions:
     """Segments."""
     receive_window: int = 2048
     """Segments."""
+    repair_budget: int = 25
+    """Bytes of repair (FEC) per 100 bytes of traffic, at most."""
 
 
 @attrs.frozen
@@ -631,4 +633,5 @@ def _kcp_options(top: Members) -> KcpOptions:
         mtu=members.whole("mtu", 1350, 576, 1400, "bytes"),
         send_window=members.whole("send_window", 2048, 32, 8192, "segments"),
         receive_window=members.whole("receive_window", 2048, 32, 8192, "segments"),
+        repair_budget=members.whole("repair_budget", 25, 0, 100, "per cent"),
     )

@@ -30,18 +30,21 @@ from polevpn_trio.frames.messages import (
 )
 
 NATIVE_VERSION = 1
-FEATURES = ("datagram", "gso", "ipv6")
+FEATURES = ("datagram", "fec", "gso", "ipv6")
 """Native features that this version has.
 
-``datagram``: IP packets travel in a conversation of their own, on links that have one.
-``gso``: super-packets may be sent to this peer, where packets travel in the stream. ``ipv6``: so
-may IPv6 packets.
+``datagram``: IP packets travel in a conversation of their own, on links that have one. ``fec``:
+repairs for its datagrams may be sent to this peer. ``gso``: super-packets may be sent to this peer,
+where packets travel in the stream. ``ipv6``: so may IPv6 packets.
 """
+
+
+_DATAGRAM_FEATURES = ("datagram", "fec")
 
 
 def features_over(carries_datagrams: bool, features: Iterable[str]) -> tuple[str, ...]:
     """Leave out what a link cannot have."""
-    return tuple(name for name in features if carries_datagrams or name != "datagram")
+    return tuple(name for name in features if carries_datagrams or name not in _DATAGRAM_FEATURES)
 
 
 def agreed_features(

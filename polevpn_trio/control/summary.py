@@ -80,7 +80,7 @@ def _kcp_options(options: KcpOptions) -> Iterator[tuple[str, str]]:
         yield (
             "kcp options",
             f"datagrams of {options.mtu} bytes, windows of {options.send_window} (send) and "
-            f"{options.receive_window} (receive) segments",
+            f"{options.receive_window} (receive) segments, repair up to {options.repair_budget} %",
         )
 
 

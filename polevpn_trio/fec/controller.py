@@ -247,7 +247,7 @@ class RepairController:
             # As long as regular repairs cover a datagram.
             self.wait = min(LONGEST_FLUSH, self._window / max(1.0, self._packet_rate))
         else:
-            self.wait = FLUSH + copies * stagger
+            self.wait = min(LONGEST_FLUSH, FLUSH + copies * stagger)
 
     def _wanted_ratio(self, loss: float) -> float:
         window = max(_SMALLEST_WINDOW, min(self._window, self._packet_rate * USEFUL))

@@ -73,10 +73,11 @@ class Link(ABC):
         Runs in the connection's nursery until the link is closed, or cancelled.
         """
 
-    def open_datagrams(self, command: int) -> None:
+    def open_datagrams(self, command: int, *, repair: bool) -> None:
         """Let IP packets travel beside the stream from now on, as agreed with the peer.
 
-        Only where `carries_datagrams`. ``command`` is that of the frames that come so.
+        Only where `carries_datagrams`. ``command`` is that of the frames that come so,
+        ``repair`` tells whether the peer makes use of repairs.
         """
         raise NotImplementedError
 

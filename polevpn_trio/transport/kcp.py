@@ -121,7 +121,7 @@ class KcpLink(Link):
         family = 6 if ":" in str(self._session.peer_address[0]).removeprefix("::ffff:") else 4
         return UDP_OVERHEAD[family] + RECORD_OVERHEAD
 
-    def open_datagrams(self, command: int) -> None:
+    def open_datagrams(self, command: int, *, repair: bool) -> None:
         """Let IP packets travel in a conversation of their own from now on."""
         self._packets = PacketChannel(
             command,
@@ -130,6 +130,7 @@ class KcpLink(Link):
             window=DATAGRAM_WINDOW,
             overhead=self._overhead(),
             output=_OUTPUT,
+            repair_share=self._options.repair_budget / 100 if repair else None,
         )
 
     @property

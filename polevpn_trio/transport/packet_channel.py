@@ -1,27 +1,26 @@
-"""The native ``datagram`` conversation of a link, with the fair queue in front of it; no I/O.
+"""The native ``datagram`` conversation of a link, the fair queue in front of it, repair behind it.
 
 Packets wait in the queue until the conversation has room for them, so that what leaves next is
-decided as late as can be. A layer of repair (FEC) belongs between the conversation and those
-who send and receive its datagrams: in `poll_datagrams` and `receive_datagrams_untrusted`.
+decided as late as can be. With peers that have ``fec``, repairs follow its datagrams, and lost
+ones that repairs made up for are handed to it like those that came. No I/O happens here.
 """
 
 from __future__ import annotations
 
 import random
-import secrets
 from array import array
 
 import attrs
 
 from polevpn_trio.batch import DatagramBuffer
+from polevpn_trio.fec.controller import BaseLoss, PathCounters
+from polevpn_trio.fec.layer import RepairLayer, RepairStatistics
+from polevpn_trio.fec.symbols import OVERHEAD as REPAIR_OVERHEAD
 from polevpn_trio.forwarding.flow_queue import INTERVAL, TARGET, FlowQueue
 from polevpn_trio.forwarding.statistics import FlowQueueStatistics
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.datagram.conversation import DatagramConversation
 from polevpn_trio.kcp.datagram.statistics import DatagramStatistics
-
-REPAIR_OVERHEAD = 10
-"""Bytes that a layer of repair may add to a datagram."""
 
 TARGET_SHARE = 0.4
 """Share of the round trip for which packets may stand in a flow's queue: what CUBIC needs to keep
@@ -32,10 +31,11 @@ INTERVAL_ROUNDS = 1.5
 
 @attrs.frozen
 class PacketChannelStatistics:
-    """Counters of the conversation and of the queue in front of it."""
+    """Counters of the conversation, of the queue in front of it, and of repair if there is any."""
 
     conversation: DatagramStatistics
     queue: FlowQueueStatistics
+    repair: RepairStatistics | None
 
 
 class PacketChannel:
@@ -43,7 +43,9 @@ class PacketChannel:
 
     ``command`` is that of the frames `receive` gives; ``widest`` how many bytes of a datagram
     there are on the path; ``mtu`` how many are wished for; ``overhead`` what lower layers add
-    to each. ``output`` may be shared: after each `poll_datagrams` it has the datagrams.
+    to each. ``output`` may be shared: after each `poll_datagrams` it may have the datagrams.
+    ``repair_share`` is how many bytes of repair there may be per byte of traffic, None for a
+    peer without repair. ``chance`` is where random numbers come from.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class PacketChannel:
         window: int,
         overhead: int,
         output: DatagramBuffer,
+        repair_share: float | None = None,
+        chance: random.Random | None = None,
     ) -> None:
+        chance = chance or random.SystemRandom()
         self._tuned_for = 0.0
         self._offered: bytes | bytearray | memoryview = b""
         size = min(mtu, widest - REPAIR_OVERHEAD)
-        self._queue = FlowQueue(secrets.randbits(64))
-        self._control = Bbr(size + overhead, random.Random(secrets.randbits(64)))
+        self._queue = FlowQueue(chance.getrandbits(64))
+        self._control = Bbr(size + overhead, random.Random(chance.getrandbits(64)))
         self._conversation = DatagramConversation(
             self._queue,
             self._control,
@@ -70,16 +75,14 @@ class PacketChannel:
             overhead,
             output,
         )
-
-    @property
-    def datagrams(self) -> bytearray:
+        self._overhead = overhead
+        self._repair = None if repair_share is None else RepairLayer(size, repair_share)
+        # Repairs that the last datagrams left to be sent.
+        self._repairs = 0
+        self.datagrams: bytearray = self._conversation.datagrams
         """The datagrams of the last `poll_datagrams`, back to back."""
-        return self._conversation.datagrams
-
-    @property
-    def sizes(self) -> array[int]:
+        self.sizes: array[int] = self._conversation.sizes
         """Their sizes."""
-        return self._conversation.sizes
 
     @property
     def largest_packet(self) -> int:
@@ -108,17 +111,48 @@ class PacketChannel:
     def poll_datagrams(self, now: float) -> int:
         """Make the datagrams that are due; returns how many. Call it until it gives 0."""
         conversation = self._conversation
+        repair = self._repair
+        if repair is not None and (count := self._poll_repairs(repair, now)):
+            return count
         if self._offered:
             if not conversation.offer(self._offered):
                 self._queue.enqueue_batch(self._offered, now)
             self._offered = b""
         count = conversation.poll_datagrams(now)
+        self.datagrams, self.sizes = conversation.datagrams, conversation.sizes
+        if repair is not None:
+            if count:
+                self._repairs = repair.protect_batch(
+                    self.datagrams, self.sizes, count, conversation.important, now
+                )
+            else:
+                repair.release_idle(now)
         if count == 0:
             rest = conversation.take_back()
             if rest:
                 self._queue.enqueue_batch(rest, now)
             self._queue.release_idle(now)
             self._tune()
+        return count
+
+    def _poll_repairs(self, repair: RepairLayer, now: float) -> int:
+        """Give the repairs that follow the last datagrams, or else those that are due."""
+        if now >= repair.adapt_at:
+            loss = self._control.loss
+            repair.adapt(
+                PathCounters(*self._conversation.path_counters()),
+                BaseLoss(loss.share, loss.known),
+                self._conversation.smoothed_rtt,
+                now,
+            )
+            self._conversation.repair_wait = repair.wait
+        count, self._repairs = self._repairs, 0
+        if count == 0 and repair.next_timeout() <= now:
+            count = repair.poll_repairs(now)
+        if count:
+            self.datagrams, self.sizes = repair.repairs, repair.repair_sizes
+            size = sum(self.sizes[:count]) + count * self._overhead
+            self._conversation.charge_repair(size, now)
         return count
 
     def _tune(self) -> None:
@@ -135,7 +169,10 @@ class PacketChannel:
 
     def next_timeout(self) -> float:
         """Tell when to call `poll_datagrams`: inf if there is no need."""
-        return self._conversation.next_timeout()
+        due = self._conversation.next_timeout()
+        if self._repair is None:
+            return due
+        return 0.0 if self._repairs else min(due, self._repair.next_timeout())
 
     def receive_datagrams_untrusted(
         self,
@@ -145,7 +182,18 @@ class PacketChannel:
         now: float,
     ) -> int:
         """Take datagrams that lie back to back; returns how many belong to conversation 0."""
-        return self._conversation.receive_datagrams_untrusted(datagrams, sizes, count, now)
+        conversation = self._conversation
+        others = conversation.receive_datagrams_untrusted(datagrams, sizes, count, now)
+        repair = self._repair
+        if repair is not None:
+            recovered = repair.receive_batch_untrusted(datagrams, sizes, count, now)
+            if recovered:
+                conversation.receive_datagrams_untrusted(
+                    repair.recovered, repair.recovered_sizes, recovered, now, True
+                )
+            if repair.overtaken:
+                conversation.note_overtaken(repair.overtaken)
+        return others
 
     def receive(self) -> bytearray:
         """Fetch the packets that have come, as frames; nothing if there are none."""
@@ -154,5 +202,7 @@ class PacketChannel:
     def statistics(self) -> PacketChannelStatistics:
         """Return the counters."""
         return PacketChannelStatistics(
-            conversation=self._conversation.statistics(), queue=self._queue.statistics()
+            conversation=self._conversation.statistics(),
+            queue=self._queue.statistics(),
+            repair=None if self._repair is None else self._repair.statistics(),
         )

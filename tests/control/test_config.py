@@ -185,7 +185,7 @@ def test_every_key_of_a_gateway(place: Place) -> None:
         connect_timeout=2.5,
         verify_router=["sha256:" + "ab" * 32, "SHA256:" + ":".join(["CD"] * 32)],
         log_level="debug",
-        kcp_options={"mtu": 1200, "send_window": 128, "receive_window": 8192},
+        kcp_options={"mtu": 1200, "send_window": 128, "receive_window": 8192, "repair_budget": 40},
     )
     config = load_gateway(place.write(values))
     assert [(s.scheme, s.host, s.port, s.path) for s in config.servers] == [
@@ -206,7 +206,7 @@ def test_every_key_of_a_gateway(place: Place) -> None:
         mss_clamp=False,
     )
     assert (config.native, config.connect_timeout, config.log_level) == (False, 2.5, "debug")
-    assert config.kcp_options == KcpOptions(1200, 128, 8192)
+    assert config.kcp_options == KcpOptions(1200, 128, 8192, 40)
     assert config.router_trust == Pinned((b"\xab" * 32, b"\xcd" * 32))
     assert config.warnings == ()
 
@@ -365,11 +365,15 @@ GATEWAY_MISTAKES = [
     ("mtu", float("nan"), "mtu: nan, expected a whole number from 576 to 9000 (bytes)"),
     ("forward", 1, "forward: a number, expected true or false"),
     ("masquerade", "true", "masquerade: a string, expected true or false"),
-    ("native", None, "native: null, expected true, false, or an object with datagram, gso, ipv6"),
+    (
+        "native",
+        None,
+        "native: null, expected true, false, or an object with datagram, fec, gso, ipv6",
+    ),
     (
         "native",
         ["gso"],
-        "native: a list, expected true, false, or an object with datagram, gso, ipv6",
+        "native: a list, expected true, false, or an object with datagram, fec, gso, ipv6",
     ),
     ("native.gso", 0, "native.gso: a number, expected true or false"),
     ("native.gro", False, 'native.gro: unknown key, did you mean "gso"?'),
@@ -381,6 +385,7 @@ GATEWAY_MISTAKES = [
     ("kcp_options", [], "kcp_options: a list, expected an object with the keys mtu, send_window"),
     ("kcp_options.mtu", 1500, "kcp_options.mtu: 1500, expected a whole number from 576 to 1400"),
     ("kcp_options.send_window", 16, "kcp_options.send_window: 16, expected a whole number from 32"),
+    ("kcp_options.repair_budget", 101, "kcp_options.repair_budget: 101, expected a whole number"),
     ("kcp_options.window", 64, "kcp_options.window: unknown key, did you mean "),
     ("mtuu", 1400, 'mtuu: unknown key, did you mean "mtu"?'),
     ("Local_Networks", [], 'Local_Networks: unknown key, did you mean "local_networks"?'),
@@ -522,11 +527,11 @@ def test_a_gateway_without_ipv4_suits_only_our_own_router(place: Place) -> None:
 @pytest.mark.parametrize(
     ("value", "native", "features"),
     [
-        (True, True, ("datagram", "gso", "ipv6")),
-        ({}, True, ("datagram", "gso", "ipv6")),
-        ({"gso": False}, True, ("datagram", "ipv6")),
-        ({"datagram": False, "gso": True, "ipv6": False}, True, ("gso",)),
-        ({"datagram": False, "gso": False, "ipv6": False}, True, ()),
+        (True, True, ("datagram", "fec", "gso", "ipv6")),
+        ({}, True, ("datagram", "fec", "gso", "ipv6")),
+        ({"gso": False}, True, ("datagram", "fec", "ipv6")),
+        ({"datagram": False, "fec": False, "gso": True, "ipv6": False}, True, ("gso",)),
+        ({"datagram": False, "fec": False, "gso": False, "ipv6": False}, True, ()),
         (False, False, ()),
     ],
 )

@@ -53,7 +53,8 @@ def test_a_gateway() -> None:
         "verified by the certificate of its first use (known)",
         "dialect classic only",
         "timeouts each attempt 5 s",
-        "kcp options datagrams of 1200 bytes, windows of 128 (send) and 256 (receive) segments",
+        "kcp options datagrams of 1200 bytes, windows of 128 (send) and 256 (receive) segments, "
+        "repair up to 25 %",
         "gateway 10.8.0.2 and fd08::2 on a new tun device",
         "local networks 192.168.1.0/24, fd00:1::/64",
         "routes 172.31.0.0/16",
@@ -87,10 +88,14 @@ def test_a_router() -> None:
 
 
 def test_features_that_are_left_out() -> None:
-    config = RouterConfig(path=Path("router.json"), key=SECRET, features=("datagram", "ipv6"))
+    config = RouterConfig(
+        path=Path("router.json"), key=SECRET, features=("datagram", "fec", "ipv6")
+    )
     assert "dialect native without gso, classic with the originals" in lines(config)
     config = RouterConfig(path=Path("router.json"), key=SECRET, features=())
-    assert "dialect native without datagram, gso, ipv6, classic with the originals" in lines(config)
+    assert "dialect native without datagram, fec, gso, ipv6, classic with the originals" in lines(
+        config
+    )
 
 
 def test_a_router_with_a_site() -> None:

@@ -86,47 +86,49 @@ def losing(loss: float, seed: int, burst: float = 1.0) -> Iterator[bool]:
 def settled(losses: Iterator[bool], **options: float) -> Link:
     """Make a link whose controller knows the path, and begin to count anew."""
     link = Link(losses, **options)  # type: ignore[arg-type] # of both kinds
-    link.run(3.0)
+    link.run(2.0)
     return link
 
 
-def test_a_clean_link_costs_nothing(seeds: Callable[[int], range]) -> None:
-    for seed in seeds(3):
+@pytest.fixture
+def few_seeds(seeds: Callable[[int], range], kernel_build: str) -> range:
+    """Seeds for what takes seconds each where the kernels are plain Python."""
+    return seeds(3) if kernel_build == "compiled" else seeds(1)[:1]
+
+
+def test_a_clean_link_costs_nothing(few_seeds: range) -> None:
+    for seed in few_seeds:
         link = settled(losing(0.0, seed))
         before = link.repairs
         link.run(5.0)
         assert link.repairs == before
-        assert link.repairs <= 0.06 * 3 * RATE
+        assert link.repairs <= 0.06 * 2 * RATE
         assert link.near.wait == 0
 
 
 @pytest.mark.parametrize(
     ("loss", "burst", "most", "residue"),
     [
-        (0.02, 1.0, 0.06, 0.003),
         (0.05, 1.0, 0.12, 0.005),
         (0.10, 1.0, 0.20, 0.01),
         (0.02, 4.0, 0.09, 0.013),
-        (0.05, 4.0, 0.18, 0.016),
     ],
 )
 def test_losses_are_repaired_at_a_fair_price(
-    loss: float, burst: float, most: float, residue: float, seeds: Callable[[int], range]
+    loss: float, burst: float, most: float, residue: float, few_seeds: range
 ) -> None:
-    for seed in seeds(3):
+    for seed in few_seeds:
         link = settled(losing(loss, seed, burst))
         sent, repairs, whole = link.sent, link.repairs, link.arrived + link.recovered
-        link.run(10.0)
+        link.run(5.0)
         sent = link.sent - sent
         assert (link.repairs - repairs) / sent <= most, f"seed {seed}"
         assert 1 - (link.arrived + link.recovered - whole) / sent <= residue, f"seed {seed}"
 
 
 @pytest.mark.parametrize("loss", [0.2, 0.4])
-def test_much_loss_costs_no_more_than_the_budget(
-    loss: float, seeds: Callable[[int], range]
-) -> None:
-    for seed in seeds(3):
+def test_much_loss_costs_no_more_than_the_budget(loss: float, few_seeds: range) -> None:
+    for seed in few_seeds:
         link = Link(losing(loss, seed))
         link.run(10.0)
         wire = link.repair_bytes + PACKET_BYTES * link.repairs
@@ -134,8 +136,8 @@ def test_much_loss_costs_no_more_than_the_budget(
         assert wire <= 0.25 * traffic + 24_000 * 11 + SHARE_BURST, f"seed {seed}"
 
 
-def test_important_datagrams_survive_where_much_is_lost(seeds: Callable[[int], range]) -> None:
-    for seed in seeds(5):
+def test_important_datagrams_survive_where_much_is_lost(few_seeds: range) -> None:
+    for seed in few_seeds:
         link = Link(losing(0.3, seed), size=80)
         for _ in range(1000):
             link.send(1, important=1)
@@ -143,8 +145,8 @@ def test_important_datagrams_survive_where_much_is_lost(seeds: Callable[[int], r
         assert link.residue < 0.12, f"seed {seed}"
 
 
-def test_lone_datagrams_survive_a_few_per_cent(seeds: Callable[[int], range]) -> None:
-    for seed in seeds(5):
+def test_lone_datagrams_survive_a_few_per_cent(few_seeds: range) -> None:
+    for seed in few_seeds:
         link = Link(losing(0.05, seed), size=200)
         for _ in range(1500):
             link.send(1, important=1)

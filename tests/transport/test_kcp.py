@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import random
 import struct
 import weakref
 from array import array
@@ -20,6 +21,7 @@ from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.frames import codec
 from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
+from polevpn_trio.transport.packet_channel import PacketChannelStatistics
 from tests.memory_links import IDENTITY
 
 
@@ -44,6 +46,7 @@ class PlainSession:
         self.emptied = trio.Event()
         self.owner: Owner | None = None
         self.taken_at_once = 0
+        self.lost: Callable[[bytes], bool] = lambda datagram: False
         self.other: PlainSession
         self._nursery = nursery
         self._delay = delay
@@ -60,7 +63,9 @@ class PlainSession:
             whole = bytes(datagrams)
             start = 0
             for size in sizes[:count]:
-                self._nursery.start_soon(self._arrive, whole[start : start + size])
+                datagram = whole[start : start + size]
+                if not self.lost(datagram):
+                    self._nursery.start_soon(self._arrive, datagram)
                 start += size
         return not self.full
 
@@ -252,6 +257,15 @@ def packet(size: int, protocol: int = 17) -> bytes:
     return header.ljust(size, b"\0")
 
 
+def lengths(frames: bytes) -> list[int]:
+    """Give the lengths of frames back to back."""
+    found = []
+    while frames:
+        found.append(int.from_bytes(frames[:2], "big"))
+        frames = frames[found[-1] :]
+    return found
+
+
 async def exchange(
     near: KcpLink, far: KcpLink, act: Callable[[], Awaitable[None]]
 ) -> tuple[bytes, bytes]:
@@ -273,8 +287,8 @@ def test_packets_travel_beside_the_stream_once_that_is_agreed() -> None:
         sent = [packet(100), packet(1343, 6), packet(1500), packet(1500, 6), packet(9000)]
 
         async def act() -> None:
-            near.open_datagrams(codec.S2C_IPDATA)
-            far.open_datagrams(codec.C2S_IPDATA)
+            near.open_datagrams(codec.S2C_IPDATA, repair=True)
+            far.open_datagrams(codec.C2S_IPDATA, repair=True)
             for each in sent:
                 near.send_nowait([codec.build_frame(codec.C2S_IPDATA, each)])
             near.send_nowait([heartbeat])
@@ -295,10 +309,39 @@ def test_packets_travel_beside_the_stream_once_that_is_agreed() -> None:
     over_pair(body)
 
 
+@pytest.mark.parametrize("repair", [True, False])
+def test_a_lost_packet_is_made_up_for_by_its_repair_if_that_is_agreed(repair: bool) -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        chance = random.Random(1)
+        session.lost = lambda datagram: datagram[0] & 0xF0 == 0x10 and chance.random() < 0.2
+        sent = [codec.build_frame(codec.C2S_IPDATA, packet(100 + size)) for size in range(50)]
+
+        async def act() -> None:
+            near.open_datagrams(codec.S2C_IPDATA, repair=repair)
+            far.open_datagrams(codec.C2S_IPDATA, repair=repair)
+            for frame in sent:
+                near.send_nowait([frame])
+                near.flush()
+                await trio.sleep(0.02)
+            await trio.sleep(1)
+            assert near._timer.when == math.inf
+
+        _, packets = await exchange(near, far, act)
+        assert sorted(map(len, sent)) == sorted(lengths(packets))
+        _, _, seen = far.statistics().detail
+        assert isinstance(seen, PacketChannelStatistics)
+        assert (seen.conversation.recovered > 5) == repair
+        _, _, seen = near.statistics().detail
+        assert isinstance(seen, PacketChannelStatistics)
+        assert seen.conversation.resent == 0 or not repair
+
+    over_pair(body)
+
+
 def test_datagrams_before_they_are_agreed_on_are_dropped_and_counted() -> None:
     async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
         async def act() -> None:
-            near.open_datagrams(codec.S2C_IPDATA)
+            near.open_datagrams(codec.S2C_IPDATA, repair=True)
             near.send_nowait([codec.build_frame(codec.C2S_IPDATA, packet(100))])
             near.flush()
             await trio.sleep(0.1)
@@ -312,8 +355,8 @@ def test_datagrams_before_they_are_agreed_on_are_dropped_and_counted() -> None:
 def test_packets_wait_in_the_queue_while_the_socket_is_full() -> None:
     async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
         async def act() -> None:
-            near.open_datagrams(codec.S2C_IPDATA)
-            far.open_datagrams(codec.C2S_IPDATA)
+            near.open_datagrams(codec.S2C_IPDATA, repair=True)
+            far.open_datagrams(codec.C2S_IPDATA, repair=True)
             session.full = True
             for _ in range(3):
                 near.send_nowait([codec.build_frame(codec.C2S_IPDATA, packet(1000))])
