@@ -19,7 +19,14 @@ from pathlib import Path
 
 
 class PoleVpnError(Exception):
-    """Base of all errors that are expected to happen in the field."""
+    """Base of all errors that are expected to happen in the field.
+
+    ``advice`` is what an operator can do about it: one line, "" if there is nothing to say.
+    """
+
+    def __init__(self, text: str, *, advice: str = "") -> None:
+        super().__init__(text)
+        self.advice = advice
 
 
 class ConfigError(PoleVpnError):

@@ -10,8 +10,10 @@ import attrs
 import trio
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.control import advice
 from polevpn_trio.control.config import GatewayConfig, ServerUrl
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
+from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.registration import NATIVE_VERSION, agreed_features, features_over
 from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused, Untrusted
@@ -25,12 +27,20 @@ from polevpn_trio.frames.messages import (
     RegisterRequest,
 )
 from polevpn_trio.frames.segmentation import Segmenter
+from polevpn_trio.management.answers import trouble_of
+from polevpn_trio.management.gateway_view import GatewayView
+from polevpn_trio.management.measures import device_drops
+from polevpn_trio.management.service import managed, start_control
+from polevpn_trio.management.uplinks import Uplinks
+from polevpn_trio.management.view import Program
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
+from polevpn_trio.tun.device import TunStatistics
+from polevpn_trio.uplink import Uplink
 
-log = logging.getLogger(__name__)
+log = ContextLogger(logging.getLogger(__name__))
 
 OUTGOING_BATCHES = 8
 """Batches from the TUN device that may wait for the link; more wait in the device's own queue,
@@ -57,43 +67,6 @@ LONGEST_RETURN_SECONDS = 60.0
 
 class _ClassicRouter(Refused):
     """A router that refused our proof does not know our own dialect."""
-
-
-@attrs.frozen
-class Uplink:
-    """A link to the router on which we are logged in.
-
-        ``rank`` is the server's place in the configuration, ``native`` the features agreed on
-    (None towards a classic router), ``waiting`` what arrived behind the answer to our login.
-        ``proved`` is whether the router has not been sent our key, but a proof of it.
-    """
-
-    link: Link
-    rank: int
-    reader: FrameReader
-    native: frozenset[str] | None
-    waiting: tuple[FrameRun, ...]
-    proved: bool = False
-
-    @property
-    def takes_ipv6(self) -> bool:
-        """Whether the router understands IPv6 packets."""
-        return self.native is not None and "ipv6" in self.native
-
-    @property
-    def takes_super_packets(self) -> bool:
-        """Whether super-packets may be sent to the router."""
-        return self.native is not None and "gso" in self.native and not self.has_datagrams
-
-    @property
-    def has_datagrams(self) -> bool:
-        """Whether packets travel beside the link's stream, one by one."""
-        return self.native is not None and "datagram" in self.native
-
-    @property
-    def has_repair(self) -> bool:
-        """Whether the router makes use of repairs for them."""
-        return self.native is not None and "fec" in self.native
 
 
 @attrs.frozen
@@ -128,6 +101,14 @@ class Gateway:
         self._waiting: Connection | None = None
         self._no_link = 0
         self._not_ipv4 = 0
+        own = [str(each) for each in (config.site.gateway, config.site.gateway6) if each]
+        self.uplinks = Uplinks(
+            config.name or own[0],
+            tuple(own),
+            tuple(map(str, config.site.local_networks)),
+            tuple(server.text for server in config.servers),
+            trio.current_time(),
+        )
 
     async def read_tun(self) -> None:
         """Task "tun reader": packets from the site's hosts wait for the link."""
@@ -175,11 +156,17 @@ class Gateway:
                 backoff = Backoff()
             uplink = connection.successor
             if uplink is not None:
-                log.info("moving to %s %s", uplink.link.scheme, uplink.link.peer)
+                connection.log.info(
+                    "moving to %s %s [%s]", uplink.link.scheme, uplink.link.peer, uplink.identifier
+                )
                 continue
             # Without a link they would only become old.
             self._discard_waiting()
-            log.warning("link to %s lost: %s", connection.link.peer, reason)
+            trouble = trouble_of(reason)
+            self.uplinks.lost(trouble, trio.current_time())
+            connection.log.warning(
+                "link to %s lost: %s", connection.link.peer, trouble.what, advice=trouble.advice
+            )
             if trio.current_time() - started < STABLE_SECONDS:
                 await trio.sleep(backoff.next_delay())
 
@@ -195,22 +182,22 @@ class Gateway:
         """Try the servers in order, again and again, until one takes us."""
         complaints: set[str] = set()
         while True:
-            reasons = []
             level = logging.WARNING
             for rank in range(len(self._config.servers)):
                 try:
                     return await self.log_in(rank)
-                except Untrusted as error:
+                except Untrusted:
                     level = logging.ERROR
-                    reasons.append(str(error))
-                except PoleVpnError as error:
-                    reasons.append(str(error))
+                except PoleVpnError:
+                    # What was wrong, the uplinks know.
+                    continue
             delay = backoff.next_delay()
             # Each only once: an outage may last for days.
-            text = "; ".join(reasons)
-            if text not in complaints and len(complaints) < MOST_COMPLAINTS:
-                log.log(level, "%s; trying again until it works", text)
-                complaints.add(text)
+            trouble = self.uplinks.outage()
+            if trouble.what not in complaints and len(complaints) < MOST_COMPLAINTS:
+                text = "%s; trying again until it works"
+                log.log(level, text, trouble.what, advice=trouble.advice)
+                complaints.add(trouble.what)
             await trio.sleep(delay)
 
     async def log_in(self, rank: int) -> Uplink:
@@ -219,19 +206,25 @@ class Gateway:
         To a router that knows only the classic dialect, our key is sent as it is, if that is
         allowed. Raises LinkLost, BadPacket, Refused, or Untrusted.
         """
+        try:
+            uplink = await self._log_in(rank)
+        except PoleVpnError as error:
+            self.uplinks.answered(rank, trouble_of(error), trio.current_time())
+            raise
+        self.uplinks.answered(rank, None, trio.current_time())
+        return uplink
+
+    async def _log_in(self, rank: int) -> Uplink:
         if self._config.native and rank not in self._classic:
             try:
-                return await self._log_in(rank, prove=True)
+                return await self._log_in_as(rank, prove=True)
             except _ClassicRouter as refused:
                 if not self._config.classic or not self._config.key:
-                    raise Refused(
-                        f"{refused}; if it is one of the PoleVPN originals, allow our key to be "
-                        'sent to it: "classic": true'
-                    ) from None
+                    raise Refused(str(refused), advice=advice.CLASSIC_ROUTER) from None
                 self._classic.add(rank)
-        return await self._log_in(rank, prove=False)
+        return await self._log_in_as(rank, prove=False)
 
-    async def _log_in(self, rank: int, *, prove: bool) -> Uplink:
+    async def _log_in_as(self, rank: int, *, prove: bool) -> Uplink:
         server = self._config.servers[rank]
         link: Link = await self._root.nursery.start(
             self._dialer.serve_link, server, name=f"dial {server.text}"
@@ -241,7 +234,9 @@ class Gateway:
                 return await self._authenticate(link, rank, server, prove=prove)
         except trio.TooSlowError as error:
             link.close()
-            raise LinkLost(f"{server.text} does not answer the login") from error
+            raise LinkLost(
+                f"{server.text} does not answer the login", advice=advice.NO_LOGIN_ANSWER
+            ) from error
         except BaseException:
             link.close()
             raise
@@ -269,12 +264,15 @@ class Gateway:
             refusal = f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}"
             if prove and answer.native is None:
                 raise _ClassicRouter(refusal)
-            raise Refused(refusal)
+            raise Refused(refusal, advice=advice.REFUSED_LOGIN)
         native = agreed_features(answer.native, features) if config.native else None
         if (prove and key is not None) and not (
             answer.native and key.check_router(answer.native.proof, link.identity)
         ):
-            raise Untrusted(f"{server.text} took our login, but does not know our key itself")
+            raise Untrusted(
+                f"{server.text} took our login, but does not know our key itself",
+                advice=advice.UNTRUSTED,
+            )
         if native is not None:
             self._classic.discard(rank)
         self._config.router_trust.learn(
@@ -364,6 +362,18 @@ class Gateway:
         """Number of servers configured."""
         return len(self._config.servers)
 
+    def drops(self) -> dict[str, int]:
+        """Packets that were dropped, by reason, those that the link dropped left out."""
+        site = self._site.statistics()
+        drops = {
+            "no_link": self._no_link,
+            "not_ipv4": self._not_ipv4,
+            "not_in_acls": site.not_in_acls,
+            "writer_full": site.writer_full,
+        }
+        device = site.device
+        return drops | device_drops(device) if isinstance(device, TunStatistics) else drops
+
     def statistics(self, uplink: Uplink) -> GatewayStatistics:
         """Return the counters of a connection over ``uplink``."""
         return GatewayStatistics(
@@ -384,6 +394,7 @@ class Connection:
         self._gateway = gateway
         self._uplink = uplink
         self.link = uplink.link
+        self.log = log.bind(connection=uplink.identifier)
         self.successor: Uplink | None = None
         self._packet_reader = gateway.packet_reader()
         self._registered = trio.Event()
@@ -446,11 +457,15 @@ class Connection:
             answer = RegisterAnswer.from_json_untrusted(bytes(run.data))
             if answer.error:
                 complaint = answer.error[:LONGEST_ERROR]
-                raise Refused(f"the router refused our registration: {complaint}")
+                raise Refused(
+                    f"the router refused our registration: {complaint}",
+                    advice=advice.REFUSED_REGISTRATION,
+                )
             if not self._registered.is_set():
                 native = self._uplink.native
                 dialect = "classic" if native is None else "native " + " ".join(sorted(native))
-                log.info("registered at %s %s (%s)", self.link.scheme, self.link.peer, dialect)
+                self.log.info("registered at %s %s (%s)", self.link.scheme, self.link.peer, dialect)
+                self._gateway.uplinks.joined(self._uplink.rank, self._uplink.connected())
             self._registered.set()
         elif run.command == codec.HEART_BEAT:
             self._liveness.answered(trio.current_time())
@@ -505,14 +520,17 @@ class Connection:
         with trio.move_on_after(REGISTER_SECONDS):
             await self._registered.wait()
         if not self._registered.is_set():
-            raise LinkLost(f"no answer to REGISTER within {REGISTER_SECONDS:g} s")
+            raise LinkLost(
+                f"no answer to REGISTER within {REGISTER_SECONDS:g} s",
+                advice=advice.NO_LOGIN_ANSWER,
+            )
         while True:
             self._use_began = trio.Event()
             verdict = self._liveness.judge(
                 trio.current_time(), self.link.heard, self.link.statistics().smoothed_rtt
             )
             if verdict.dead:
-                raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s")
+                raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s", advice=advice.ROUTER_SILENT)
             if verdict.beat:
                 self._beat_due.set()
             if verdict.doubtful:
@@ -531,7 +549,7 @@ class Connection:
             doubted_at = trio.current_time()
             backoff = Backoff()
             link = self.link
-            log.log(level, "%s %s has fallen silent, trying anew", link.scheme, link.peer)
+            self.log.log(level, "%s %s has fallen silent, trying anew", link.scheme, link.peer)
             # A path that loses much would fill the log.
             level = logging.DEBUG
             while link.heard < doubted_at:
@@ -573,6 +591,11 @@ async def run(config: GatewayConfig) -> None:
 
     Raises HostError when this machine lacks something or does not let us.
     """
+    with managed("gateway", config.path, config.control, config.warnings) as program:
+        await _run(config, program)
+
+
+async def _run(config: GatewayConfig, program: Program) -> None:
     names = NameBook()
     if any(network.prefixlen == 0 for network in config.site.route_networks):
         # Once everything goes through the tunnel, so does the name server.
@@ -590,6 +613,10 @@ async def run(config: GatewayConfig) -> None:
         root.start_soon("tun reader", gateway.read_tun)
         root.start_soon("tun writer", site.write, site.statistics)
         root.start_soon("connector", gateway.connect)
+        view = GatewayView(
+            program, root, gateway.uplinks, config.site, site.device.name, gateway.drops
+        )
+        await start_control(root, view)
 
 
 async def _look_servers_up(config: GatewayConfig, names: NameBook) -> None:

@@ -43,11 +43,11 @@ Statistics = Callable[[], object]
 
 @attrs.frozen
 class NodeSnapshot:
-    """A nursery or task as it is now: ``age`` in seconds, ``statistics`` its counters."""
+    """A nursery or task as it is now: ``age`` in seconds; ``statistics`` reads its counters."""
 
     name: str
     age: float
-    statistics: object
+    statistics: Statistics | None
     children: tuple[NodeSnapshot, ...]
 
     def render(self, indent: int = 0) -> str:
@@ -68,7 +68,7 @@ class _Node:
         return NodeSnapshot(
             self.name,
             now - self.started,
-            self.statistics() if self.statistics is not None else None,
+            self.statistics,
             tuple(child.snapshot(now) for child in self.children),
         )
 
@@ -91,6 +91,26 @@ class Branch:
     ) -> None:
         with self._grown(name, statistics):
             await task()
+
+    async def start(
+        self,
+        name: str,
+        service: Callable[..., Awaitable[object]],
+        statistics: Statistics | None = None,
+    ) -> None:
+        """Run a service in this nursery under ``name``; return once it reports started."""
+        await self.nursery.start(self._run_service, name, service, statistics, name=name)
+
+    async def _run_service(
+        self,
+        name: str,
+        service: Callable[..., Awaitable[object]],
+        statistics: Statistics | None,
+        *,
+        task_status: trio.TaskStatus[object],
+    ) -> None:
+        with self._grown(name, statistics):
+            await service(task_status=task_status)
 
     def _grown(self, name: str, statistics: Statistics | None = None) -> _Grown:
         return _Grown(self._node, _Node(name, statistics=statistics))

@@ -16,11 +16,12 @@ import trio
 from OpenSSL import SSL
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.control import advice
 from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
 from polevpn_trio.control.authentication import Authenticator
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
-from polevpn_trio.control.line_limit import LineLimit
+from polevpn_trio.control.log import ContextLogger, new_connection_id
 from polevpn_trio.control.registration import (
     Answer,
     End,
@@ -30,7 +31,7 @@ from polevpn_trio.control.registration import (
     features_over,
 )
 from polevpn_trio.control.web import WebSite
-from polevpn_trio.errors import BadPacket, HostError, LinkLost, Refused
+from polevpn_trio.errors import BadPacket, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
 from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.frames.codec import (
@@ -43,8 +44,16 @@ from polevpn_trio.frames.codec import (
     FrameRun,
 )
 from polevpn_trio.frames.messages import RegisterRequest
+from polevpn_trio.management.answers import Trouble, trouble_of
+from polevpn_trio.management.measures import Reading, read_link, read_site
+from polevpn_trio.management.roster import Connected, Roster
+from polevpn_trio.management.router_view import RouterView
+from polevpn_trio.management.routing import RouterTable
+from polevpn_trio.management.service import managed, start_control
+from polevpn_trio.management.strangers import Strangers
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
+from polevpn_trio.site_peer import SitePeer
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
 from polevpn_trio.transport.containment import contained
@@ -53,7 +62,7 @@ from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.transport.udp import UdpSocket
 from polevpn_trio.transport.websocket import accept_websocket
 
-log = logging.getLogger(__name__)
+log = ContextLogger(logging.getLogger(__name__))
 
 MAX_HALF_OPEN = 512
 """Connections per listener that are not logged in yet: some hundred sites may come back at
@@ -61,11 +70,6 @@ the same moment, and each costs memory and a handshake."""
 
 MAX_LOGIN_BYTES = 16_384
 """Longest frame that may begin before login; afterwards it is 65,535 bytes."""
-
-STRANGER_LINES = 20
-STRANGER_LINE_SECONDS = 30.0
-"""Lines in the log about connections that ended without a login: so many at once, then one
-in so many seconds. Any port scanner could write there otherwise."""
 
 MAX_FILES = 1 << 16
 """Open files asked of the kernel: each TCP connection is one, and the usual limit is 1,024."""
@@ -120,35 +124,22 @@ class Router:
         self.root = root
         self.forwarder = Forwarder()
         self.authenticator = Authenticator(config.key, config.sites, classic=config.classic)
-        self._stranger_lines = LineLimit(STRANGER_LINES, STRANGER_LINE_SECONDS)
-        self._strangers = 0
+        self.roster = Roster()
+        for name, site in (config.sites or {}).items():
+            if not site.closed_because(datetime.datetime.now(datetime.UTC)):
+                self.roster.expect(name, trio.current_time())
+        self.strangers = Strangers()
 
     def displace(self, newcomer: GatewayConnection, gateways: Sequence[Address]) -> None:
         """End other connections that hold these gateway addresses: they are stale."""
         for address in gateways:
             owner = self.forwarder.gateway_owner(address)
             if isinstance(owner, GatewayConnection) and owner is not newcomer:
-                log.info("%s: %s connected anew from %s", owner.name, address, newcomer.name)
-                owner.close(f"{address} connected anew")
-
-    def note_stranger(self, name: str, reason: str) -> None:
-        """Log the end of a connection that never logged in, if it is not one of too many."""
-        self._strangers += 1
-        suppressed = self._stranger_lines.take(trio.current_time())
-        if suppressed is None:
-            log.debug("%s: ended without a login: %s", name, reason)
-            return
-        more = f" (and {suppressed} more since the last such line)" if suppressed else ""
-        log.warning("%s: ended without a login: %s%s", name, reason, more)
-
-    def note_failed_start(self, name: str, error: Exception | None) -> None:
-        """Count a connection that did not get as far as speaking our protocol."""
-        self._strangers += 1
-        log.debug("%s: no connection came about: %s", name, error)
+                owner.close(f"{address} connected anew from {newcomer.name}", advice.ANEW)
 
     def statistics(self) -> RouterStatistics:
         """Return the counters."""
-        return RouterStatistics(self.forwarder.statistics(), self._strangers)
+        return RouterStatistics(self.forwarder.statistics(), self.strangers.count)
 
 
 class GatewayConnection:
@@ -171,10 +162,13 @@ class GatewayConnection:
         self._packet_reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
         self._outgoing = OutgoingQueue(router.config.queue_bytes)
         self._authenticated = trio.Event()
-        self._closed_because: str | None = None
+        self._closed_because: Trouble | None = None
         # Bytes of its stream that are taken at a time.
         self._piece = LARGEST_PIECE
         self.name = f"{link.scheme} {link.peer}"
+        self._identifier = new_connection_id()
+        self._log = log.bind(connection=self._identifier)
+        self._since = trio.current_time()
 
     @property
     def takes_ipv6(self) -> bool:
@@ -198,9 +192,9 @@ class GatewayConnection:
         """Let the link send what it was given."""
         self._link.flush()
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, remedy: str = "") -> None:
         """End the connection: close_notify leaves at once, its tasks end by themselves."""
-        self._closed_because = reason
+        self._closed_because = Trouble(reason, remedy)
         self._router.forwarder.unregister(self)
         self._link.close()
 
@@ -212,6 +206,11 @@ class GatewayConnection:
             malformed=self._reader.malformed,
         )
 
+    def read(self) -> Reading:
+        """Read the counters of the link and of the queue before it."""
+        malformed = self._reader.malformed
+        return read_link(self._link.statistics(), self._outgoing.statistics(), malformed=malformed)
+
     async def serve(self) -> None:
         """Run the connection's nursery until it ends."""
         tasks = {
@@ -220,17 +219,21 @@ class GatewayConnection:
             "sender": self._send,
             "keepalive": self._keep_alive,
         }
+        trouble = Trouble("the router was ended")
         try:
             ended_by = await run_connection(self._router.root, self._link, tasks, self.statistics)
+            trouble = self._closed_because or trouble_of(ended_by)
+            usual = advice.LEFT if self._authenticated.is_set() else advice.STRANGER
+            trouble = attrs.evolve(trouble, advice=trouble.advice or usual)
         finally:
             self._router.forwarder.unregister(self)
+            self._router.roster.left(self, trouble, trio.current_time())
             self._place.leave()
-        reason = self._closed_because or str(ended_by)
         if self._authenticated.is_set():
             level = logging.WARNING if isinstance(ended_by, BadPacket) else logging.INFO
-            log.log(level, "%s: ended: %s", self.name, reason)
+            self._log.log(level, "%s: ended: %s", self.name, trouble.what, advice=trouble.advice)
         else:
-            self._router.note_stranger(self.name, reason)
+            self._router.strangers.note(self.name, trouble, self._identifier)
 
     async def _receive(self) -> None:
         """Task "receiver": control frames are answered, packets go to their routes."""
@@ -311,12 +314,14 @@ class GatewayConnection:
         hear what makes the link take more.
         """
         match self._session.receive_control_untrusted(command, sequence, payload):
-            case [Answer(frame), End(reason)]:
-                return self._refuse(frame, reason)
+            case [Answer(frame), End() as end]:
+                return self._refuse(frame, end)
             case [Answer(frame)]:
                 self._answer(frame)
             case [Refusal(frame, reason)]:
-                log.warning("%s: registration refused: %s", self.name, reason)
+                self._log.warning(
+                    "%s: registration refused: %s", self.name, reason, advice=advice.NOT_GIVEN
+                )
                 self._answer(frame)
             case [Register(request, answer)]:
                 self._register(request, answer)
@@ -331,7 +336,9 @@ class GatewayConnection:
                 self._reader.sequences = SEQUENCES_OFFLOAD
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
             site = self._session.site
-            log.info(
+            if site is not None:
+                self._log = self._log.bind(site=site.name)
+            self._log.info(
                 "%s: %s logged in (%s)", self.name, site.name if site else "a gateway", dialect
             )
         return None
@@ -351,28 +358,56 @@ class GatewayConnection:
         # The answer before the routes: data on a device that is not up yet ends a Go gateway.
         if not self._answer(answer.frame):
             raise LinkLost("it does not read our answers")
+        known = self._session.site
+        self._join(known.name if known else str((*gateways, *request.networks)[0]), request)
         self._router.forwarder.register(self, gateways, request.networks)
-        log.info(
+        self._log.info(
             "%s: registered %s for %s",
             self.name,
             ", ".join(map(str, gateways)) or "no gateway",
             ", ".join(map(str, request.networks)) or "no network",
         )
         if request.unusable:
-            log.warning(
+            self._log.warning(
                 "%s: %d unusable addresses in its registration were ignored",
                 self.name,
                 request.unusable,
+                advice=advice.UNUSABLE,
             )
 
-    async def _refuse(self, answer: bytes, reason: str) -> None:
+    def _join(self, site: str, request: RegisterRequest) -> None:
+        """Enter the site that this connection is of in the roster."""
+        self._log = self._log.bind(site=site)
+        native = self._session.native
+        self._router.roster.joined(
+            self,
+            site,
+            [address for address in (request.gateway, request.gateway6) if address],
+            request.networks,
+            Connected(
+                identifier=self._identifier,
+                transport=self._link.scheme,
+                peer=self._link.peer,
+                since=self._since,
+                features=None if native is None else tuple(sorted(native)),
+                read=self.read,
+                heard=lambda: self._link.heard,
+                largest_packet=lambda: self._link.largest_packet,
+            ),
+        )
+
+    async def _refuse(self, answer: bytes, end: End) -> None:
         """End the connection once the refusal has reached the peer."""
+        trouble = self._closed_because = Trouble(end.reason, end.advice)
+        self._router.roster.refused(
+            end.site, Trouble(f"{trouble.what} (from {self.name})", end.advice)
+        )
         # One that hears it may be gone before we know that it did: the reason stays the same.
         with trio.move_on_after(REFUSAL_SECONDS), contextlib.suppress(LinkLost):
             # Straight to the link: before login there is nothing that the sender could be sending.
             await self._link.send_batch([answer])
             await self._link.drain()
-        raise Refused(reason)
+        raise Refused(end.reason, advice=end.advice)
 
     async def _send(self) -> None:
         """Task "sender": what is queued for this gateway goes onto its link."""
@@ -384,7 +419,7 @@ class GatewayConnection:
             with trio.move_on_after(limit) as scope:
                 await self._link.send_batch([batch.data for batch in batches])
             if scope.cancelled_caught:
-                raise LinkLost(f"it took nothing for {limit:g} s")
+                raise LinkLost(f"it took nothing for {limit:g} s", advice=advice.STALLED)
 
     async def _keep_alive(self) -> None:
         """Task "keepalive": ends a connection that does not log in, or falls silent."""
@@ -397,40 +432,7 @@ class GatewayConnection:
         while silent < config.idle_timeout:
             await trio.sleep(config.idle_timeout - silent)
             silent = trio.current_time() - self._link.heard
-        raise LinkLost(f"nothing heard for {config.idle_timeout:g} s")
-
-
-class SitePeer:
-    """The router's own site, as a peer that packets can be forwarded to."""
-
-    takes_ipv6 = True
-    sequences = SEQUENCES_OFFLOAD
-
-    def __init__(self, router: Router, site: Site) -> None:
-        self._router = router
-        self._site = site
-        self._reader = FrameReader(S2C_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
-        self._reader.sequences = SEQUENCES_OFFLOAD
-
-    def enqueue_nowait(self, batch: FrameBatch) -> bool:
-        """Queue packets for the site's device."""
-        return self._site.deliver_nowait(batch)
-
-    def flush(self) -> None:
-        """Do nothing: the device has what it was given."""
-
-    async def read(self) -> None:
-        """Task "tun reader": packets of the site's hosts go to their routes."""
-        config = self._router.config
-        self._site.device.keep_super_packets(config.native and "gso" in config.features)
-        await self._site.device.while_readable(self._route)
-
-    def _route(self) -> bool:
-        batch = self._site.device.read_batch_nowait(S2C_IPDATA)
-        if batch is not None:
-            runs = self._reader.receive_data_untrusted(batch.data)
-            self._router.forwarder.route_batch(runs, self)
-        return True
+        raise LinkLost(f"nothing heard for {config.idle_timeout:g} s", advice=advice.SILENCE)
 
 
 async def run(config: RouterConfig) -> None:
@@ -439,18 +441,24 @@ async def run(config: RouterConfig) -> None:
     Raises HostError when a port or the TUN device cannot be had.
     """
     _allow_many_files()
-    async with AsyncExitStack() as stack, open_root("router") as root:
-        router = Router(config, root)
-        stack.enter_context(without_full_collections())
-        root.start_soon("garbage", collect_when_grown)
-        if config.site is not None:
-            site = await stack.enter_async_context(open_site(config.site))
-            _join_site(router, config.site, site)
-        if config.kcp is not None:
-            await root.nursery.start(partial(_listen_udp, router, config.kcp))
-        if config.tls is not None:
-            await root.nursery.start(partial(_listen_tcp, router, config.tls))
-        log.info("ready")
+    with managed("router", config.path, config.control, config.warnings) as program:
+        async with AsyncExitStack() as stack, open_root("router") as root:
+            router = Router(config, root)
+            stack.enter_context(without_full_collections())
+            root.start_soon("garbage", collect_when_grown)
+            own = None
+            if config.site is not None:
+                site = await stack.enter_async_context(open_site(config.site))
+                own = _join_site(router, config.site, site)
+            if config.kcp is not None:
+                await root.nursery.start(partial(_listen_udp, router, config.kcp))
+            if config.tls is not None:
+                await root.nursery.start(partial(_listen_tcp, router, config.tls))
+            table = RouterTable(router.forwarder, router.roster, own)
+            await start_control(
+                root, RouterView(program, root, table, lambda: router.strangers.count)
+            )
+            log.info("ready")
 
 
 def _allow_many_files() -> None:
@@ -461,13 +469,31 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _join_site(router: Router, config: SiteConfig, site: Site) -> None:
-    peer = SitePeer(router, site)
+def _join_site(router: Router, config: SiteConfig, site: Site) -> SitePeer:
+    native = router.config.native and "gso" in router.config.features
+    peer = SitePeer(router.forwarder, site, super_packets=native)
     gateways: list[Address] = [a for a in (config.gateway, config.gateway6) if a is not None]
     networks: tuple[Network, ...] = config.local_networks
+    router.roster.joined(
+        peer,
+        str(gateways[0]),
+        gateways,
+        networks,
+        Connected(
+            identifier="",
+            transport="local",
+            peer=site.device.name,
+            since=trio.current_time(),
+            features=tuple(sorted(router.config.features)),
+            read=lambda: read_site(site.statistics()),
+            heard=trio.current_time,
+            largest_packet=lambda: config.mtu,
+        ),
+    )
     router.forwarder.register(peer, gateways, networks)
     router.root.start_soon("tun reader", peer.read)
     router.root.start_soon("tun writer", site.write, site.statistics)
+    return peer
 
 
 async def _listen_udp(
@@ -480,7 +506,7 @@ async def _listen_udp(
     try:
         udp = UdpSocket.bind(config.host, config.port)
     except OSError as error:
-        raise HostError(_cannot_listen("udp", config, error)) from error
+        raise advice.cannot_listen("udp", config.host, config.port, error) from error
     endpoint = dtls.DtlsEndpoint(udp)
     admission = Admission(MAX_HALF_OPEN)
 
@@ -520,7 +546,7 @@ async def _listen_tcp(
             config.port, host=config.host or None, backlog=LISTEN_BACKLOG
         )
     except OSError as error:
-        raise HostError(_cannot_listen("tcp", config, error)) from error
+        raise advice.cannot_listen("tcp", config.host, config.port, error) from error
 
     admission = Admission(MAX_HALF_OPEN)
 
@@ -540,11 +566,6 @@ def _ask_certificate(router: Router) -> bool:
     return sites is not None and sites.knows_certificates
 
 
-def _cannot_listen(protocol: str, config: ListenerConfig, error: OSError) -> str:
-    where = f"{protocol} {config.host or '*'}:{config.port}"
-    return f"cannot listen on {where}: {(error.strerror or str(error)).lower()}"
-
-
 async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSession) -> None:
     """Serve a client that has finished the DTLS handshake."""
     host = str(session.peer_address[0])
@@ -554,7 +575,7 @@ async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSes
         link = KcpLink(session, router.config.kcp_options, stranger=True)
         await GatewayConnection(router, link, place, login_by).serve()
     if scope.cancelled_caught:
-        router.note_stranger(name, "too many who do not log in")
+        router.strangers.note(name, Trouble("too many who do not log in", advice.CROWD))
 
 
 async def _serve_tcp(
@@ -588,9 +609,9 @@ async def _serve_tcp(
             finally:
                 stream.close()
         if not served:
-            router.note_failed_start(name, outcome.error)
+            router.strangers.note_failed_start(name, outcome.error)
     if scope.cancelled_caught:
-        router.note_stranger(name, "too many who do not log in")
+        router.strangers.note(name, Trouble("too many who do not log in", advice.CROWD))
 
 
 @contextmanager

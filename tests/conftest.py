@@ -11,8 +11,9 @@ import datetime
 import importlib.util
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import attrs
 import pytest
@@ -168,3 +169,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         rsa=write_certificate(folder, "rsa", rsa.generate_private_key(65537, 2048)),
         ecdsa=write_certificate(folder, "ecdsa", ec.generate_private_key(ec.SECP256R1())),
     )
+
+
+# --- Control sockets -----------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_runtime_folder() -> Iterator[None]:
+    """Let programs make their control sockets where nobody else's are, and paths stay short."""
+    with TemporaryDirectory(prefix="polevpn-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", folder)
+        yield

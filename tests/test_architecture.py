@@ -20,9 +20,9 @@ LAYERS = (
     {"__init__", "errors", "batch", "kernels"},
     {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
-    {"nursery_tree", "site"},
+    {"nursery_tree", "site", "management", "site_peer", "uplink"},
     {"gateway", "router"},
-    {"lab"},
+    {"lab", "commands"},
     {"__main__"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

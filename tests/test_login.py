@@ -29,11 +29,12 @@ from polevpn_trio.control.registration import FEATURES, features_over
 from polevpn_trio.control.router_trust import Insecure
 from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
 from polevpn_trio.errors import Refused
-from polevpn_trio.gateway import Gateway, Uplink
+from polevpn_trio.gateway import Gateway
 from polevpn_trio.nursery_tree import open_root
 from polevpn_trio.site import Site
 from polevpn_trio.transport import tls
 from polevpn_trio.transport.dial import Dialer
+from polevpn_trio.uplink import Uplink
 from tests.memory_device import MemoryDevice
 from tests.transport.test_links import fingerprint
 

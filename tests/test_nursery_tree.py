@@ -118,7 +118,8 @@ def test_the_tree_shows_names_ages_and_counters() -> None:
             assert set(names) == {"listener", "kcp 192.0.2.1:443"}
             shown = names["kcp 192.0.2.1:443"]
             assert shown.age == pytest.approx(7)
-            assert shown.statistics == link.statistics()
+            assert shown.statistics is not None
+            assert shown.statistics() == link.statistics()
             assert [child.name for child in shown.children] == ["sender"]
             assert tree.render().splitlines()[0] == "router  7 s"
             assert "      sender  7 s" in tree.render().splitlines()

@@ -22,8 +22,9 @@ from polevpn_trio.forwarding.forwarder import Peer
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameRun
 from polevpn_trio.nursery_tree import open_root
-from polevpn_trio.router import MAX_LOGIN_BYTES, MOST_RUNS, GatewayConnection, Router, SitePeer
+from polevpn_trio.router import MAX_LOGIN_BYTES, MOST_RUNS, GatewayConnection, Router
 from polevpn_trio.site import Site
+from polevpn_trio.site_peer import SitePeer
 from polevpn_trio.transport.outgoing import MAX_CONTROL_FRAMES
 from tests.memory_device import MemoryDevice
 from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
@@ -448,7 +449,7 @@ def test_the_routers_own_site_is_a_peer_like_others(acls: tuple[IPv4Network, ...
     async def body(world: World) -> None:
         device: Any = MemoryDevice()
         site = Site(SiteConfig(gateway=IPv4Address("10.8.0.200"), acls=acls), device, None)  # type: ignore[arg-type]  # no network
-        peer = SitePeer(world.router, site)
+        peer = SitePeer(world.router.forwarder, site, super_packets=True)
         world.router.forwarder.register(
             peer, [IPv4Address("10.8.0.200")], [IPv4Network("192.168.2.0/24")]
         )

@@ -12,8 +12,8 @@ import trio
 
 from polevpn_trio.control.config import SiteConfig
 from polevpn_trio.frames import codec
-from polevpn_trio.router import SitePeer
 from polevpn_trio.site import Site
+from polevpn_trio.site_peer import SitePeer
 from tests.memory_device import MemoryDevice
 from tests.memory_links import Frame
 from tests.test_router import CONFIG, Client, World, with_router
@@ -93,7 +93,7 @@ def test_the_routers_own_site_takes_and_sends_super_packets(
     async def body(world: World) -> None:
         device: Any = MemoryDevice()
         site = Site(SiteConfig(gateway=IPv4Address("10.8.0.200"), acls=acls), device, None)  # type: ignore[arg-type]  # no network
-        peer = SitePeer(world.router, site)
+        peer = SitePeer(world.router.forwarder, site, super_packets=True)
         world.router.forwarder.register(peer, [], [IPv4Network(TARGET)])
         world.nursery.start_soon(peer.read)
         world.nursery.start_soon(site.write)

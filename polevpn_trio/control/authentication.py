@@ -7,6 +7,7 @@ import hmac
 
 import attrs
 
+from polevpn_trio.control import advice
 from polevpn_trio.control.log import printable
 from polevpn_trio.control.login_proof import SiteKey, Verifier
 from polevpn_trio.control.session_identity import SessionIdentity
@@ -41,10 +42,15 @@ class Admitted:
 
 @attrs.frozen
 class Denied:
-    """A gateway may not: ``answer`` is for its log, ``reason`` for ours."""
+    """A gateway may not: ``answer`` is for its log, ``reason`` for ours.
+
+    ``advice`` is what our operator can do about it, ``site`` which one it says to be, if known.
+    """
 
     answer: str
     reason: str
+    advice: str = attrs.field(default="", eq=False)
+    site: str = attrs.field(default="", eq=False)
 
 
 class Authenticator:
@@ -72,13 +78,16 @@ class Authenticator:
         if native is not None and native.proof:
             verifier = self._shared or _NO_KEY
             if not verifier.check(native.proof, "", identity):
-                return Denied(UNKNOWN, "wrong key" if self._shared else "it names no site")
+                if self._shared:
+                    return Denied(UNKNOWN, "wrong key", advice.WRONG_KEY)
+                return Denied(UNKNOWN, "it names no site", advice.NAMELESS)
             return Admitted(verifier.prove("", identity))
         equal = hmac.compare_digest(request.key.encode(), self._raw)
         if not self._raw or not equal:
-            return Denied(INVALID_KEY, INVALID_KEY)
+            return Denied(INVALID_KEY, INVALID_KEY, advice.WRONG_KEY)
         if not self._classic:
-            return Denied(INVALID_KEY, 'it sent the key as it is, which "classic": false forbids')
+            reason = 'it sent the key as it is, which "classic": false forbids'
+            return Denied(INVALID_KEY, reason, advice.CLASSIC_GATEWAY)
         return Admitted()
 
     def _judge_site(
@@ -88,21 +97,26 @@ class Authenticator:
         site = self._sites.get(name)
         if site is None:
             _NO_KEY.check(native.proof, name, identity)
-            return Denied(UNKNOWN, f'no site "{printable(name[:MAX_NAME])}" is known')
+            reason = f'no site "{printable(name[:MAX_NAME])}" is known'
+            return Denied(UNKNOWN, reason, advice.UNKNOWN_SITE)
         matching = None
         for verifier in site.verifiers:
             if verifier.check(native.proof, name, identity):
                 matching = verifier
         if site.verifiers and matching is None:
-            return Denied(UNKNOWN, f"wrong key of {name}")
+            return Denied(UNKNOWN, f"wrong key of {name}", advice.WRONG_SITE_KEY, name)
         shown = identity.gateway_certificate
         if site.certificates and not any(
             hmac.compare_digest(shown, known) for known in site.certificates
         ):
-            return Denied(UNKNOWN, f"{'wrong' if shown else 'no'} certificate of {name}")
+            reason = f"{'wrong' if shown else 'no'} certificate of {name}"
+            return Denied(UNKNOWN, reason, advice.WRONG_CERTIFICATE, name)
         if not site.verifiers and not site.certificates:
-            return Denied(UNKNOWN, f"{name} has neither key nor certificate")
+            reason = f"{name} has neither key nor certificate"
+            return Denied(UNKNOWN, reason, advice.WRONG_SITE_KEY, name)
         # Only now: who cannot prove to be the site need not know.
         if closed := site.closed_because(now):
-            return Denied(f"site {name} is {closed}", f"{name} is {closed}")
+            return Denied(
+                f"site {name} is {closed}", f"{name} is {closed}", advice.CLOSED_SITE, name
+            )
         return Admitted(matching.prove(name, identity) if matching else b"", site)

@@ -21,6 +21,7 @@ import attrs
 from polevpn_trio.control import addresses
 from polevpn_trio.control.certificates import Unfit, check_pair
 from polevpn_trio.control.commented_json import kind, parse, read
+from polevpn_trio.control.control_config import ControlConfig, control_config
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.registration import FEATURES
@@ -58,7 +59,7 @@ _SITE_KEYS = (
     "masquerade",
     "mss_clamp",
 )
-_SHARED_KEYS = ("key", "classic", "log_level", "native", "kcp_options")
+_SHARED_KEYS = ("key", "classic", "log_level", "native", "kcp_options", "control")
 _ROUTER_KEYS = (
     "kcp",
     "tls",
@@ -190,6 +191,7 @@ class RouterConfig:
     features: tuple[str, ...] = FEATURES
     """What of it is offered."""
     kcp_options: KcpOptions = KcpOptions()
+    control: ControlConfig = attrs.field(factory=ControlConfig)
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -220,6 +222,7 @@ class GatewayConfig:
     features: tuple[str, ...] = FEATURES
     """What of it is offered."""
     kcp_options: KcpOptions = KcpOptions()
+    control: ControlConfig = attrs.field(factory=ControlConfig)
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -311,6 +314,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         native=native,
         features=features,
         kcp_options=_kcp_options(top),
+        control=control_config(top),
         warnings=(),
     )
     report.finish()
@@ -342,6 +346,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         native=native,
         features=features,
         kcp_options=_kcp_options(top),
+        control=control_config(top),
     )
     _check_registration(top, config)
     report.finish()

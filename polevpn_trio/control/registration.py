@@ -89,9 +89,14 @@ class Refusal:
 
 @attrs.frozen
 class End:
-    """The connection is over; what was answered before should still reach the peer."""
+    """The connection is over; what was answered before should still reach the peer.
+
+    ``advice`` is what can be done about it, ``site`` the known one that the peer says to be.
+    """
 
     reason: str
+    advice: str = ""
+    site: str = ""
 
 
 Action = Answer | Register | Refusal | End
@@ -161,7 +166,8 @@ class RouterSession:
             # That we are native tells one of ours not to try the classic way.
             offer = None if agreed is None else NativeOffer(NATIVE_VERSION)
             answer = AuthAnswer(verdict.answer, offer).to_json()
-            return [Answer(codec.build_frame(codec.AUTH, answer, sequence)), End(verdict.reason)]
+            frame = codec.build_frame(codec.AUTH, answer, sequence)
+            return [Answer(frame), End(verdict.reason, verdict.advice, verdict.site)]
         self.state = SessionState.AUTHENTICATED
         self.native = agreed
         self.site = verdict.site

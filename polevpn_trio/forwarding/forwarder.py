@@ -6,8 +6,8 @@ longest registered prefix that holds it. One decision serves a whole run of pack
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Protocol
 
 import attrs
@@ -57,10 +57,14 @@ class ForwarderStatistics:
 
 @attrs.frozen
 class Route:
-    """A line of the route table: ``network`` is reached through ``peer``."""
+    """A line of the route table: ``network`` is reached through ``peer``.
+
+    ``others`` have registered it too: the last of them takes over when ``peer`` goes.
+    """
 
     network: Network | Address
     peer: Peer
+    others: tuple[Peer, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -183,14 +187,32 @@ class Forwarder:
         for peer in reached:
             peer.flush()
 
-    def routes(self) -> list[Route]:
-        """List the table: gateway addresses, then networks."""
-        table = [
-            Route(IPv4Address(key) if len(key) == 4 else IPv6Address(key), peer)
-            for key, peer in self._gateways.items()
-        ]
-        table += [Route(network, next(reversed(owners))) for network, owners in self._networks]
-        return table
+    @property
+    def route_count(self) -> int:
+        """Length of the table."""
+        return len(self._gateways) + len(self._networks)
+
+    def routes(self) -> Iterator[Route]:
+        """Give the table: gateway addresses, then networks. It must not change meanwhile."""
+        for key, peer in self._gateways.items():
+            yield Route(IPv4Address(key) if len(key) == 4 else IPv6Address(key), peer)
+        for network, owners in self._networks:
+            *others, owner = owners
+            yield Route(network, owner, tuple(others))
+
+    def covering(self, destination: Address) -> list[Route]:
+        """Give the routes that would do for a destination, the one that is taken first."""
+        found = []
+        owner = self._gateways.get(destination.packed)
+        if owner is not None:
+            found.append(Route(destination, owner))
+        for length in range(destination.max_prefixlen, -1, -1):
+            network = ip_network((destination, length), strict=False)
+            owners = self._networks.get(network)
+            if owners:
+                *others, owner = owners
+                found.append(Route(network, owner, tuple(others)))
+        return found
 
     def statistics(self) -> ForwarderStatistics:
         """Return the counters."""

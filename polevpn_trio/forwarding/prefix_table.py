@@ -6,8 +6,8 @@ share its content between routers, so its interface is small on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeVar
 
 import radix
@@ -56,3 +56,14 @@ class PrefixTable(Generic[Value]):
             return None
         value: Value = node.data["value"]
         return value
+
+
+def holds(network: Network, address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address of whichever version lies in a network."""
+    return network.version == address.version and address in network
+
+
+def longest(networks: Iterable[Network], address: IPv4Address | IPv6Address) -> Network | None:
+    """Return the most precise of some networks that holds an address; a table is faster."""
+    holding = [network for network in networks if holds(network, address)]
+    return max(holding, key=lambda network: network.prefixlen, default=None)

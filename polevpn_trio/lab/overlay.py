@@ -99,7 +99,8 @@ def program(
     return host.start(
         [sys.executable, "-m", "polevpn_trio", *arguments],
         name=name,
-        environment={**python_path(), **(environment or {})},
+        # Its /run is the host's own.
+        environment={**python_path(), "RUNTIME_DIRECTORY": "", **(environment or {})},
     )
 
 

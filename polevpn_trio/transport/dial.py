@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import attrs
 import trio
 
+from polevpn_trio.control import advice
 from polevpn_trio.control.config import CertificatePair, KcpOptions, ServerUrl
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.errors import LinkLost, Untrusted
@@ -99,7 +100,7 @@ class NameBook:
         if server in self._known:
             log.debug("cannot look %s up (%s), using its last addresses", server.host, reason)
             return self._known[server]
-        raise LinkLost(f"cannot look {server.host} up: {reason}")
+        raise LinkLost(f"cannot look {server.host} up: {reason}", advice=advice.NO_NAME)
 
 
 @attrs.frozen
@@ -143,6 +144,7 @@ class Dialer:
         """Connect to the first of the addresses that answers, and tend the link."""
         reasons: list[str] = []
         untrusted: Untrusted | None = None
+        remedies: dict[str, None] = {}
         for family, address in addresses:
             link: Link | None = None
             with contained(f"{server.scheme} {format_address(address)}") as outcome:
@@ -155,9 +157,13 @@ class Dialer:
             if isinstance(outcome.error, Untrusted):
                 untrusted = outcome.error
             reasons.append(f"{format_address(address)}: {outcome.error}")
+            usual = advice.NO_UDP if server.scheme == "kcp" else advice.NO_TCP
+            remedies[getattr(outcome.error, "advice", "") or usual] = None
         if untrusted is not None:
             raise untrusted
-        raise LinkLost(f"cannot reach {server.text}: " + "; ".join(reasons))
+        raise LinkLost(
+            f"cannot reach {server.text}: " + "; ".join(reasons), advice="; ".join(remedies)
+        )
 
     async def _tend(self, link: Link, task_status: trio.TaskStatus[Link]) -> None:
         """Run the link's own task until it is closed; a fault in there closes it."""
@@ -206,7 +212,7 @@ class Dialer:
         try:
             udp = UdpSocket.connect(address)
         except OSError as error:
-            raise LinkLost(_reason(error)) from error
+            raise _lost(error) from error
         endpoint = dtls.DtlsEndpoint(udp)
         try:
             await nursery.start(endpoint.run)
@@ -225,12 +231,12 @@ class Dialer:
         try:
             connecting = trio.socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
-            raise LinkLost(_reason(error)) from error
+            raise _lost(error) from error
         try:
             await connecting.connect(address)
         except OSError as error:
             connecting.close()
-            raise LinkLost(_reason(error)) from error
+            raise _lost(error) from error
         except BaseException:
             connecting.close()
             raise
@@ -240,8 +246,8 @@ class Dialer:
         )
 
 
-def _reason(error: OSError) -> str:
+def _lost(error: OSError) -> LinkLost:
     """Say what the kernel said, without its numbers."""
     if error.errno == errno.ECONNREFUSED:
-        return "connection refused: nothing listens there"
-    return (error.strerror or str(error)).lower()
+        return LinkLost("connection refused: nothing listens there", advice=advice.NOBODY_LISTENS)
+    return LinkLost((error.strerror or str(error)).lower())

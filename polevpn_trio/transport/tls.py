@@ -24,6 +24,7 @@ from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer, Consume, ConsumePackets, Link, LinkStatistics
 from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.openssl import ask_for_certificate, use_pair
+from polevpn_trio.transport.tcp_info import TcpStatistics
 from polevpn_trio.transport.tls_socket import TlsSocket
 
 RECEIVE_SIZE = 131_072
@@ -292,6 +293,11 @@ class TlsStream(trio.abc.Stream):
             self._socket.shutdown(socket.SHUT_WR)
         eager.notify_closing(self._socket.fileno())
 
+    def statistics(self) -> tuple[TcpStatistics, ...]:
+        """Ask the kernel about the connection; () when it is gone."""
+        found = self._socket.tcp_statistics()
+        return () if found is None else (found,)
+
     async def linger(self) -> None:
         """Throw away what the peer sends until it ends its direction too; after `shut_down`.
 
@@ -459,4 +465,5 @@ class TlsLink(Link):
             peer=self.peer,
             bytes_sent=self._bytes_sent,
             bytes_received=self._bytes_received,
+            detail=self._stream.statistics(),
         )

@@ -263,4 +263,5 @@ class WebSocketLink(Link):
             peer=self.peer,
             bytes_sent=self._bytes_sent,
             bytes_received=self._bytes_received,
+            detail=self._stream.statistics(),
         )

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polevpn_trio.control.log import LEVELS, PACKAGE, configure, printable
+from polevpn_trio.control.log import (
+    LEVELS,
+    PACKAGE,
+    ContextLogger,
+    configure,
+    new_connection_id,
+    printable,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +110,76 @@ def test_any_text_becomes_one_line_that_can_be_written(text: str) -> None:
     assert line.splitlines() == ([line] if line else [])
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
     assert line.encode().decode() == line
+
+
+def test_a_context_follows_the_message_and_advice_comes_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("info")
+    log = ContextLogger(logging.getLogger("polevpn_trio.router"), connection="5d1f0c2a")
+    log.info("logged in")
+    log.bind(site="berlin").warning("ended: %s", "silence", advice="see whether\nit runs")
+    log.bind(connection="").info("bare")
+    assert [text for _, _, text in logged(capsys)] == [
+        "logged in [connection=5d1f0c2a]",
+        "ended: silence; what to do: see whether\\nit runs [site=berlin connection=5d1f0c2a]",
+        "bare",
+    ]
+
+
+def test_json_has_a_member_for_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info", "json")
+    log = ContextLogger(logging.getLogger("polevpn_trio.router"), connection="5d1f0c2a")
+    log.warning("peer says %s", "\x1b[2J", advice="nothing")
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        log.exception("went wrong")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    moment = first.pop("time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", moment)
+    assert first == {
+        "level": "warning",
+        "source": "router",
+        "message": "peer says \\x1b[2J",
+        "connection": "5d1f0c2a",
+        "advice": "nothing",
+    }
+    assert second["exception"].endswith("ValueError: first\nsecond")
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_the_journal_gets_priorities_and_has_the_time_itself(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "journal").open("w+") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        configure("debug", format)
+        log = logging.getLogger("polevpn_trio.router")
+        for level in LEVELS.values():
+            log.log(level, "hello")
+        stream.seek(0)
+        lines = stream.read().splitlines()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>"]
+    if format == "text":
+        assert lines[0] == "<7>router: hello"
+    else:
+        assert all(json.loads(line[3:])["message"] == "hello" for line in lines)
+
+
+def test_a_journal_that_stderr_does_not_lead_to_gets_no_priorities(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in ("1:2", "nonsense", ""):
+        monkeypatch.setenv("JOURNAL_STREAM", stream)
+        configure("info")
+        logging.getLogger("polevpn_trio.router").info("hello")
+        assert logged(capsys) == [("INFO", "router", "hello")]
+
+
+def test_connections_have_names_of_their_own() -> None:
+    names = {new_connection_id() for _ in range(100)}
+    assert len(names) == 100
+    assert all(re.fullmatch("[0-9a-f]{8}", name) for name in names)

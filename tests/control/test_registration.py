@@ -62,7 +62,9 @@ def test_wrong_key_is_told_and_ends_the_connection(wrong: bytes) -> None:
     one = session()
     answer, end = one.receive_control_untrusted(codec.AUTH, 1, wrong)
     assert answer == Answer(codec.build_frame(codec.AUTH, b'{"error":"invalid key"}', 1))
-    assert end == End("invalid key")
+    assert isinstance(end, End)
+    assert end.reason == "invalid key"
+    assert end.advice
     assert not one.accepts_data
     assert one.receive_control_untrusted(codec.AUTH, 0, body(key="secret")) == []
     assert not one.accepts_data

@@ -99,7 +99,7 @@ def test_network_falls_back_to_its_earlier_owner() -> None:
     forwarder.route_batch([run_to("192.168.7.1", 3)], sender)
     assert (len(first.taken), len(second.taken)) == (1, 1)
     assert forwarder.statistics().no_route == 3
-    assert forwarder.routes() == []
+    assert list(forwarder.routes()) == []
 
 
 def test_registering_twice_keeps_one_entry() -> None:
@@ -224,4 +224,4 @@ def test_the_table_agrees_with_a_list_of_all_registrations(
             assert forwarder.lookup(address.packed) is expected
     for peer in peers:
         forwarder.unregister(peer)
-    assert forwarder.routes() == []
+    assert list(forwarder.routes()) == []

@@ -1,0 +1,190 @@
+"""Reads what the parts of a link count, and makes of it what an operator asks for. No I/O.
+
+Nothing is counted here, and nothing is computed before somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from polevpn_trio.kcp.statistics import ConversationStatistics
+from polevpn_trio.management.answers import Loss, Measured, Rates
+from polevpn_trio.site import SiteStatistics
+from polevpn_trio.transport.base import LinkStatistics
+from polevpn_trio.transport.outgoing import OutgoingStatistics
+from polevpn_trio.transport.packet_channel import PacketChannelStatistics
+from polevpn_trio.transport.tcp_info import TcpStatistics
+from polevpn_trio.tun.device import TunStatistics
+
+NOTHING: Mapping[str, int] = {}
+
+
+@attrs.frozen
+class Passage:
+    """What was sent one way: units sent, those lost on the path, those that repair did not save."""
+
+    sent: int = 0
+    lost: int = 0
+    unrepaired: int = 0
+
+    def plus(self, other: Passage) -> Passage:
+        return Passage(
+            self.sent + other.sent,
+            self.lost + other.lost,
+            self.unrepaired + other.unrepaired,
+        )
+
+    def since(self, before: Passage) -> Passage:
+        return Passage(
+            self.sent - before.sent,
+            self.lost - before.lost,
+            self.unrepaired - before.unrepaired,
+        )
+
+    def loss(self) -> Loss:
+        """The shares; None where nothing was sent, or nobody counted."""
+        if self.sent <= 0:
+            return Loss(None, None)
+        return Loss(
+            min(max(self.lost / self.sent, 0.0), 1.0),
+            min(max(self.unrepaired / self.sent, 0.0), 1.0),
+        )
+
+
+@attrs.frozen
+class Counters:
+    """What only grows, of one connection or of several."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    passage_sent: Passage = Passage()
+    passage_received: Passage = Passage()
+    drops: Mapping[str, int] = NOTHING
+
+    def plus(self, other: Counters) -> Counters:
+        """The sum, of connections that came one after the other."""
+        names = dict.fromkeys((*self.drops, *other.drops))
+        return Counters(
+            self.bytes_sent + other.bytes_sent,
+            self.bytes_received + other.bytes_received,
+            self.passage_sent.plus(other.passage_sent),
+            self.passage_received.plus(other.passage_received),
+            {name: self.drops.get(name, 0) + other.drops.get(name, 0) for name in names},
+        )
+
+
+@attrs.frozen
+class Reading:
+    """The counters of a connection, and its state at this moment."""
+
+    counters: Counters
+    rtt: float | None = None
+    jitter: float | None = None
+    queue_delay: float | None = None
+    queued_bytes: int | None = None
+
+
+def read_link(link: LinkStatistics, outgoing: OutgoingStatistics | None, **drops: int) -> Reading:
+    """Make a reading of what a link and the queue before it count; ``drops`` come from others."""
+    jitter = None
+    rtt = link.smoothed_rtt
+    sent, received = Passage(), Passage()
+    queue_delay: float | None = None
+    queued: int | None = None
+    found = dict(drops)
+    for part in link.detail:
+        match part:
+            case ConversationStatistics():
+                jitter = part.rtt_variation / 1000 if part.smoothed_rtt else None
+                resent = part.resent_timeout + part.resent_fast + part.resent_early
+                sent = Passage(part.segments_sent, resent, resent)
+            case TcpStatistics():
+                rtt, jitter = part.rtt, part.rtt_variation
+                sent = Passage(part.segments_sent, part.resent, part.resent)
+            case PacketChannelStatistics():
+                # The stream beside it carries next to nothing.
+                packets, waiting = part.conversation, part.queue
+                jitter = packets.rtt_variation if packets.smoothed_rtt else None
+                sent = _passage(packets.peer_expected, packets.peer_arrived, packets.peer_recovered)
+                received = _passage(packets.expected, packets.arrived, packets.recovered)
+                queue_delay, queued = waiting.delay, waiting.queued_bytes
+                found |= {
+                    "queue_full": waiting.dropped_full,
+                    "queue_delay": waiting.dropped_codel,
+                    "oversize": waiting.oversize + packets.oversize_dropped,
+                    "malformed": drops.get("malformed", 0) + packets.malformed,
+                    "expired": packets.expired,
+                }
+    if outgoing is not None:
+        found["queue_full"] = found.get("queue_full", 0) + outgoing.dropped_packets
+        queued = outgoing.queued_bytes + (queued or 0)
+    counters = Counters(
+        bytes_sent=link.bytes_sent,
+        bytes_received=link.bytes_received,
+        passage_sent=sent,
+        passage_received=received,
+        drops=found,
+    )
+    return Reading(counters, rtt, jitter, queue_delay, queued)
+
+
+def _passage(sent: int, arrived: int, recovered: int) -> Passage:
+    lost = sent - arrived
+    return Passage(sent, lost, max(0, lost - recovered))
+
+
+def read_site(statistics: SiteStatistics) -> Reading:
+    """Make a reading of a router's own site: "sent" is what the router wrote to its device."""
+    drops = {"not_in_acls": statistics.not_in_acls, "writer_full": statistics.writer_full}
+    device = statistics.device
+    if not isinstance(device, TunStatistics):
+        return Reading(Counters(drops=drops))
+    return Reading(
+        Counters(
+            bytes_sent=device.bytes_written,
+            bytes_received=device.bytes_read,
+            drops=drops | device_drops(device),
+        )
+    )
+
+
+def device_drops(device: TunStatistics) -> dict[str, int]:
+    """Packets that a TUN device dropped, by reason."""
+    return {
+        "read_malformed": device.read_malformed,
+        "read_bad_offload": device.read_bad_offload,
+        "read_oversize": device.read_oversize,
+        "write_malformed": device.write_malformed,
+        "write_refused": device.write_refused,
+        "write_interface_down": device.write_interface_down,
+        "write_no_memory": device.write_no_memory,
+    }
+
+
+def measured(now: Reading, before: Counters | None = None, seconds: float = 0.0) -> Measured:
+    """What to tell of a link; with its counters of ``seconds`` ago, the rates since then."""
+    counters = now.counters
+    sent, received = counters.passage_sent, counters.passage_received
+    rates = None
+    if before is not None and seconds > 0:
+        rates = Rates(
+            seconds=seconds,
+            bytes_sent=(counters.bytes_sent - before.bytes_sent) / seconds,
+            bytes_received=(counters.bytes_received - before.bytes_received) / seconds,
+            drops=(sum(counters.drops.values()) - sum(before.drops.values())) / seconds,
+        )
+        sent, received = sent.since(before.passage_sent), received.since(before.passage_received)
+    return Measured(
+        rtt=now.rtt,
+        jitter=now.jitter,
+        queue_delay=now.queue_delay,
+        queued_bytes=now.queued_bytes,
+        bytes_sent=counters.bytes_sent,
+        bytes_received=counters.bytes_received,
+        loss_sent=sent.loss(),
+        loss_received=received.loss(),
+        drops={name: count for name, count in counters.drops.items() if count},
+        rates=rates,
+    )

@@ -1,0 +1,80 @@
+"""A router as operators see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from polevpn_trio.forwarding.forwarder import Address, ForwarderStatistics
+from polevpn_trio.management.answers import Explanation, Routes, SiteStatus, Status, worst
+from polevpn_trio.management.measures import Counters
+from polevpn_trio.management.roster import Site
+from polevpn_trio.management.routing import RouterTable
+from polevpn_trio.management.view import SLICE, Program
+from polevpn_trio.nursery_tree import Branch, NodeSnapshot
+
+
+@attrs.frozen
+class RouterView:
+    """Reads a router's table and roster; ``strangers`` counts connections without a login."""
+
+    program: Program
+    root: Branch
+    table: RouterTable
+    strangers: Callable[[], int]
+
+    async def status(self, over: float) -> Status:
+        """Tell how all sites are."""
+        before: dict[Site, Counters] = {}
+        started = trio.current_time()
+        if over > 0:
+            before = await self._counters()
+            await trio.sleep_until(started + over)
+        sites: list[SiteStatus] = []
+        now = trio.current_time()
+        for number, site in enumerate(self.table.roster.sites()):
+            if number % SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            sites.append(site.status(now, before.get(site), now - started))
+        statistics = self.table.forwarder.statistics()
+        return attrs.evolve(
+            self.program.status(),
+            state=worst([site.state for site in sites]),
+            sites=tuple(sites),
+            forwarded=statistics.forwarded,
+            drops=drops_of(statistics),
+            strangers=self.strangers(),
+        )
+
+    async def _counters(self) -> dict[Site, Counters]:
+        counters = {}
+        for number, site in enumerate(self.table.roster.sites()):
+            if number % SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            counters[site] = site.read().counters
+        return counters
+
+    def routes(self, offset: int, most: int) -> Routes:
+        """Give a part of the route table."""
+        return self.table.routes(offset, most, trio.current_time())
+
+    async def explain(self, source: Address, destination: Address) -> Explanation:
+        """Say what becomes of a packet."""
+        await trio.lowlevel.checkpoint()
+        return self.table.explain(source, destination, trio.current_time())
+
+    def tree(self) -> NodeSnapshot:
+        """Draw the live tree."""
+        return self.root.snapshot()
+
+
+def drops_of(statistics: ForwarderStatistics) -> dict[str, int]:
+    """Packets that no site's queue dropped, by reason."""
+    counts = {
+        "no_route": statistics.no_route,
+        "hairpin": statistics.hairpin,
+        "not_ipv4": statistics.not_ipv4,
+    }
+    return {name: count for name, count in counts.items() if count}

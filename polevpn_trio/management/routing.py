@@ -1,0 +1,178 @@
+"""Explains a router's table: where each route comes from, and what becomes of a packet. No I/O.
+
+A peer that stands in the table has always joined a site of the roster, or is the router's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
+
+import attrs
+
+from polevpn_trio.forwarding.forwarder import Address, Forwarder, Peer, Route
+from polevpn_trio.forwarding.prefix_table import Network
+from polevpn_trio.management.answers import (
+    Alternative,
+    Explanation,
+    RouteEntry,
+    Routes,
+    Step,
+    Trouble,
+)
+from polevpn_trio.management.roster import Roster, Site, info
+
+UNKNOWN = "?"
+"""Name of a site that has left between two looks."""
+
+NO_ROUTE_ADVICE = (
+    "let the site that has this network name it in its local_networks, and see that it is up"
+)
+HAIRPIN_ADVICE = "both ends are at one site: its own LAN must carry this; see route_networks there"
+NOT_IPV4_ADVICE = (
+    "that site's gateway knows only IPv4: run this implementation there, with native on"
+)
+SAME_NETWORK_ADVICE = (
+    "two sites name the same network: the last one has it; correct local_networks of one of them, "
+    "unless the other is its standby"
+)
+
+
+@attrs.frozen
+class RouterTable:
+    """The table and the sites behind it; ``own`` is the router's own site as a peer."""
+
+    forwarder: Forwarder
+    roster: Roster
+    own: Peer | None = None
+
+    def routes(self, offset: int, most: int, now: float) -> Routes:
+        """A part of the table, of at most ``most`` lines from ``offset`` on."""
+        forwarder = self.forwarder
+        rows = tuple(
+            self._entry(route, now) for route in islice(forwarder.routes(), offset, offset + most)
+        )
+        return Routes(rows, offset, forwarder.route_count)
+
+    def _entry(self, route: Route, now: float) -> RouteEntry:
+        site = self.roster.of(route.peer)
+        connected = site.connected if site is not None else None
+        return RouteEntry(
+            network=str(route.network),
+            site=site.name if site is not None else UNKNOWN,
+            via=f"{connected.transport} {connected.peer}" if connected is not None else "",
+            origin="configured" if route.peer is self.own else "registered",
+            connection=connected.identifier if connected is not None else "",
+            age=now - connected.since if connected is not None else 0.0,
+            conflicts=tuple(self._conflicts(route)),
+        )
+
+    def _conflicts(self, route: Route) -> Iterator[Trouble]:
+        others = [self._name(peer) for peer in reversed(route.others)]
+        if others:
+            yield Trouble(f"also named by {', '.join(others)}", SAME_NETWORK_ADVICE)
+
+    def _name(self, peer: Peer) -> str:
+        site = self.roster.of(peer)
+        return site.name if site is not None else UNKNOWN
+
+    def explain(self, source: Address, destination: Address, now: float) -> Explanation:
+        """Say what becomes of a packet that comes from the site of ``source``."""
+        sender = self._sender(source)
+        covering = self.forwarder.covering(destination)
+        steps = [
+            Step(
+                "which site does it come from?",
+                f"{sender.name}" if sender is not None else f"no site has {source}",
+                sender is not None,
+            )
+        ]
+        if not covering:
+            steps.append(Step("which route holds its destination?", "none", False))
+            return self._explanation(
+                source, destination, sender, None, steps, "no_route", NO_ROUTE_ADVICE, now
+            )
+        best = covering[0]
+        steps.append(
+            Step(
+                "which route holds its destination?",
+                f"{best.network} of {self._name(best.peer)}, "
+                + ("its own address" if is_address(best.network) else "the longest prefix"),
+                True,
+            )
+        )
+        reason, advice = self._judge(sender, best, destination, steps)
+        return self._explanation(source, destination, sender, covering, steps, reason, advice, now)
+
+    def _sender(self, source: Address) -> Site | None:
+        covering = self.forwarder.covering(source)
+        return self.roster.of(covering[0].peer) if covering else None
+
+    def _judge(
+        self, sender: Site | None, best: Route, destination: Address, steps: list[Step]
+    ) -> tuple[str, str]:
+        """The checks that the forwarder makes; the reason of a drop and what to do about it."""
+        same = sender is not None and sender.owner is best.peer
+        if same and not is_address(best.network):
+            steps.append(Step("does it leave the site it comes from?", "no", False))
+            return "hairpin", HAIRPIN_ADVICE
+        steps.append(Step("does it leave the site it comes from?", "yes", True))
+        if destination.version != 4:
+            takes = best.peer.takes_ipv6
+            steps.append(Step("does that site take IPv6?", "yes" if takes else "no", takes))
+            if not takes:
+                return "not_ipv4", NOT_IPV4_ADVICE
+        return "", ""
+
+    def _explanation(
+        self,
+        source: Address,
+        destination: Address,
+        sender: Site | None,
+        covering: list[Route] | None,
+        steps: list[Step],
+        reason: str,
+        advice: str,
+        now: float,
+    ) -> Explanation:
+        best = covering[0] if covering else None
+        site = self.roster.of(best.peer) if best is not None else None
+        connected = site.connected if site is not None else None
+        own = best is not None and best.peer is self.own
+        policy = "the router has no rules: every site may send to every other"
+        if best is not None and not own:
+            policy += "; the acls of the site's gateway decide there, explain it there as well"
+        return Explanation(
+            source=str(source),
+            destination=str(destination),
+            verdict="dropped" if reason else "delivered",
+            reason=reason,
+            advice=advice,
+            source_site=sender.name if sender is not None else "",
+            site=site.name if site is not None else "",
+            route=str(best.network) if best is not None else "",
+            policy=policy,
+            link=info(connected, now) if connected is not None else None,
+            mtu=connected.largest_packet() if connected is not None else None,
+            steps=tuple(steps),
+            alternatives=tuple(self._alternatives(covering)) if covering else (),
+        )
+
+    def _alternatives(self, covering: list[Route]) -> Iterator[Alternative]:
+        best, *wider = covering
+        for peer in reversed(best.others):
+            yield Alternative(
+                f"{best.network} of {self._name(peer)}",
+                f"{self._name(best.peer)} registered it later; takes over when that one goes",
+            )
+        for route in wider:
+            yield Alternative(
+                f"{route.network} of {self._name(route.peer)}",
+                f"{best.network} is more precise",
+            )
+
+
+def is_address(network: Network | Address) -> bool:
+    """Whether a route is a gateway's very address."""
+    return isinstance(network, IPv4Address | IPv6Address)

@@ -1,0 +1,66 @@
+"""A gateway's link to the router."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from polevpn_trio.control.log import new_connection_id
+from polevpn_trio.frames.codec import FrameReader, FrameRun
+from polevpn_trio.management.measures import read_link
+from polevpn_trio.management.roster import Connected
+from polevpn_trio.transport.base import Link
+
+
+@attrs.frozen
+class Uplink:
+    """A link to the router on which we are logged in.
+
+    ``rank`` is the server's place in the configuration, ``native`` the features agreed on
+    (None towards a classic router), ``waiting`` what arrived behind the answer to our login.
+    ``proved`` is whether the router has not been sent our key, but a proof of it. ``identifier``
+    ties the lines about the link in the log together.
+    """
+
+    link: Link
+    rank: int
+    reader: FrameReader
+    native: frozenset[str] | None
+    waiting: tuple[FrameRun, ...]
+    proved: bool = False
+    identifier: str = attrs.field(factory=new_connection_id)
+    since: float = attrs.field(factory=trio.current_time)
+
+    @property
+    def takes_ipv6(self) -> bool:
+        """Whether the router understands IPv6 packets."""
+        return self.native is not None and "ipv6" in self.native
+
+    @property
+    def takes_super_packets(self) -> bool:
+        """Whether super-packets may be sent to the router."""
+        return self.native is not None and "gso" in self.native and not self.has_datagrams
+
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether packets travel beside the link's stream, one by one."""
+        return self.native is not None and "datagram" in self.native
+
+    @property
+    def has_repair(self) -> bool:
+        """Whether the router makes use of repairs for them."""
+        return self.native is not None and "fec" in self.native
+
+    def connected(self) -> Connected:
+        """Tell operators of the link."""
+        link = self.link
+        return Connected(
+            identifier=self.identifier,
+            transport=link.scheme,
+            peer=link.peer,
+            since=self.since,
+            features=None if self.native is None else tuple(sorted(self.native)),
+            read=lambda: read_link(link.statistics(), None, malformed=self.reader.malformed),
+            heard=lambda: link.heard,
+            largest_packet=lambda: link.largest_packet,
+        )
