@@ -1,7 +1,8 @@
-"""The command line: ``router``, ``gateway``, ``check`` and ``demo``.
+"""The command line: ``router``, ``gateway``, ``check``, ``demo``, and what asks the first two.
 
 Exit status: 0 after a clean end (SIGINT, SIGTERM and SIGHUP lead to one), 1 if something failed
-while running, 2 if the command line or the configuration is wrong.
+while running, 2 if the command line or the configuration is wrong. Those that ask a running program
+have their own (`polevpn_trio.commands.inspect`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from polevpn_trio import __version__
-from polevpn_trio.control.log import LEVELS, configure, printable
+from polevpn_trio.commands.arguments import add_parsers
+from polevpn_trio.control.log import FORMATS, LEVELS, ContextLogger, configure, printable
 from polevpn_trio.errors import ConfigError, PoleVpnError
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ ONE_SIGNAL = 0.3
 """Seconds within which signals count as one: a terminal's Ctrl-C and a supervisor's forwarding
 of it reach us twice, but mean it once."""
 
-_log = logging.getLogger("polevpn_trio.main")
+_log = ContextLogger(logging.getLogger("polevpn_trio.main"))
 
 _Config = TypeVar("_Config", "RouterConfig", "GatewayConfig")
 
@@ -81,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
             help=f"configuration (default: ./{name}.json, else ./config.json)",
         )
         role.add_argument("--log-level", choices=tuple(LEVELS), help="instead of the file's")
+        role.add_argument(
+            "--log-format",
+            choices=FORMATS,
+            default=FORMATS[0],
+            help="of the lines on stderr: for people (default), or a JSON object each",
+        )
         role.set_defaults(run=run)
 
     add_role("router", _router, "run the router that joins the gateways")
@@ -89,6 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help=text, description=text, allow_abbrev=False)
     check.add_argument("file", metavar="FILE", help="configuration of a router or a gateway")
     check.set_defaults(run=_check)
+
+    def add_command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    add_parsers(add_command)
     # Only for the list of commands; its arguments are its own business.
     commands.add_parser("demo", help="build a small network on this machine and try it out")
     return parser
@@ -139,7 +152,7 @@ def _start_log(role: str, config: _Config, options: argparse.Namespace) -> _Conf
 
     if options.log_level is not None:
         config = attrs.evolve(config, log_level=options.log_level)
-    configure(config.log_level)
+    configure(config.log_level, options.log_format)
     plain = [name.removeprefix("polevpn_trio.") for name, c in kernels.compiled().items() if not c]
     _log.info(
         "polevpn_trio %s %s, configuration %s, kernels %s",
@@ -163,8 +176,8 @@ def _run(role: Callable[[_Config], Awaitable[None]], config: _Config) -> int:
         leaves = list(_leaves(error))
         expected = [leaf for leaf in leaves if isinstance(leaf, PoleVpnError)]
         if all(isinstance(leaf, PoleVpnError | KeyboardInterrupt) for leaf in leaves):
-            for line in dict.fromkeys(str(leaf) for leaf in expected):
-                _log.error("%s", line)
+            for line, advice in dict.fromkeys((str(leaf), leaf.advice) for leaf in expected):
+                _log.error("%s", line, advice=advice)
             if any(isinstance(leaf, ConfigError) for leaf in expected):
                 return EXIT_MISUSE
             return EXIT_FAILED if expected else 0

@@ -1,0 +1,131 @@
+"""The command lines of the commands that ask a running program. Light: `check` should not wait."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+STATUS_SECONDS = 1.0
+"""What rates are measured over, unless said otherwise."""
+
+TOP_SECONDS = 1.0
+
+EVENTS_SHOWN, MOST_EVENTS = 50, 1000
+
+LEVELS = ("info", "warning", "error")
+
+AddCommand = Callable[[str, str], argparse.ArgumentParser]
+"""Makes the parser of a command from its name and what it does."""
+
+
+def add_parsers(add_command: AddCommand) -> None:
+    """Add these commands, each made by ``add_command``."""
+    status = _add(add_command, "status", _status, "show how all sites are, and what to do")
+    status.add_argument(
+        "--over",
+        type=_seconds,
+        default=STATUS_SECONDS,
+        metavar="SECONDS",
+        help="measure rates and losses over so long (default: %(default)g); 0 answers at once",
+    )
+    status.add_argument("--tree", action="store_true", help="show the live tree of tasks instead")
+    top = _add(add_command, "top", _top, "watch all sites live; keys are shown there")
+    top.add_argument(
+        "--every",
+        type=_interval,
+        default=TOP_SECONDS,
+        metavar="SECONDS",
+        help="between two looks (default: %(default)g)",
+    )
+    routes = _add(add_command, "routes", _routes, "show the route table and its conflicts")
+    routes.add_argument("word", nargs="?", help="only routes with this in network, site, or way")
+    events = _add(add_command, "events", _events, "show what has happened of late")
+    events.add_argument("-f", "--follow", action="store_true", help="go on with what happens next")
+    events.add_argument(
+        "-n", "--number", type=_number, default=EVENTS_SHOWN, help="default: %(default)d"
+    )
+    events.add_argument("--site", help="only those of this site")
+    events.add_argument("--level", choices=LEVELS, default="info", help="only from this one on")
+    explain = _add(
+        add_command, "explain", _explain, "say which way a packet goes, and why no other"
+    )
+    explain.add_argument("source", metavar="SRC", type=_address, help="IP address")
+    explain.add_argument("destination", metavar="DST", type=_address, help="IP address")
+
+
+def _status(options: argparse.Namespace) -> int:
+    from polevpn_trio.commands import inspect
+
+    return inspect.guarded(inspect.status_command, options)
+
+
+def _routes(options: argparse.Namespace) -> int:
+    from polevpn_trio.commands import inspect
+
+    return inspect.guarded(inspect.routes_command, options)
+
+
+def _events(options: argparse.Namespace) -> int:
+    from polevpn_trio.commands import inspect
+
+    return inspect.guarded(inspect.events_command, options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from polevpn_trio.commands import inspect
+
+    return inspect.guarded(inspect.explain_command, options)
+
+
+def _top(options: argparse.Namespace) -> int:
+    from polevpn_trio.commands import inspect, top
+
+    return inspect.guarded(top.top_command, options)
+
+
+def _add(
+    add_command: AddCommand,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = add_command(name, text)
+    parser.add_argument(
+        "--socket",
+        type=Path,
+        metavar="PATH",
+        help="control socket of the program to ask (default: what runs on this machine)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for programs to read")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 60:
+        raise argparse.ArgumentTypeError("expected seconds from 0 to 60")
+    return seconds
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.2 <= seconds <= 60:
+        raise argparse.ArgumentTypeError("expected seconds from 0.2 to 60")
+    return seconds
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= MOST_EVENTS:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_EVENTS}")
+    return number
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address, expected one") from None

@@ -1,0 +1,359 @@
+"""How the state of a program looks: for a terminal, and as plain lines for pipes and mails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+from rich.box import SIMPLE_HEAD, Box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from polevpn_trio.commands import units
+from polevpn_trio.control.log import printable
+from polevpn_trio.management.answers import DEGRADED, DOWN, STATES, UP
+
+STYLES = {UP: "green", DEGRADED: "yellow", DOWN: "bold red"}
+MARKS = {UP: "●", DEGRADED: "▲", DOWN: "✗"}
+
+USUAL, WIDE, WIDER = 78, 100, 124
+"""Columns of a terminal from which on there is room for more of a table."""
+
+Site = Mapping[str, Any]
+Status = Mapping[str, Any]
+
+
+def by_urgency(sites: list[Site]) -> list[Site]:
+    """Those that need somebody first; else in the order of their names."""
+    return sorted(sites, key=lambda site: (-STATES.index(site["state"]), site["name"]))
+
+
+def verdict(status: Status) -> str:
+    """Everything in one line."""
+    sites = status["sites"]
+    if status["role"] == "gateway":
+        state = sites[0]["state"]
+        return {UP: "up", DEGRADED: "up, but look at this", DOWN: "DOWN"}[state]
+    down = sum(site["state"] == DOWN for site in sites)
+    degraded = sum(site["state"] == DEGRADED for site in sites)
+    if not sites:
+        return "no site has connected yet"
+    if not down and not degraded:
+        return f"all {len(sites)} sites up" if len(sites) > 1 else "1 site up"
+    parts = [f"{down} of {len(sites)} sites DOWN"] if down else []
+    if degraded:
+        parts.append(f"{degraded} to look at")
+    return ", ".join(parts)
+
+
+def loss_text(link: Mapping[str, Any]) -> str:
+    """The worse direction: lost on the path, and behind a slash after repair if that is some."""
+    directions = (link["loss_sent"], link["loss_received"])
+    before = [each["before_repair"] for each in directions if each["before_repair"] is not None]
+    after = [each["after_repair"] for each in directions if each["after_repair"] is not None]
+    if not before:
+        return units.NOTHING
+    text = units.share(max(before))
+    return f"{text}/{units.share(max(after))}" if after and max(after) > 0 else text
+
+
+def drops_text(drops: Mapping[str, int]) -> str:
+    """Packets dropped, by reason."""
+    return ", ".join(f"{name} {units.count(number)}" for name, number in drops.items())
+
+
+def rtt_text(link: Mapping[str, Any], *, jitter: bool = True) -> str:
+    """The round trip, and how much it varies."""
+    text = units.milliseconds(link["rtt"])
+    if jitter and link["jitter"] is not None:
+        text += f" ±{units.milliseconds(link['jitter'])[:4].rstrip('.')}"
+    return text
+
+
+def rate_texts(link: Mapping[str, Any]) -> tuple[str, str]:
+    """What comes from the site's link and what goes onto it: bits a second, or bytes so far."""
+    rates = link["rates"]
+    if rates is None:
+        return units.count(link["bytes_received"]), units.count(link["bytes_sent"])
+    return units.bit_rate(rates["bytes_received"]), units.bit_rate(rates["bytes_sent"])
+
+
+# --- For a terminal
+
+
+def render(status: Status, width: int) -> RenderableType:
+    """A whole status: what is wrong first, then all sites."""
+    parts: list[RenderableType] = [_headline(status)]
+    parts += _troubles(status)
+    if status["sites"]:
+        parts.append(sites_table(by_urgency(list(status["sites"])), width))
+    if status["servers"]:
+        parts.append(_servers_table(status["servers"]))
+    footer = _footer(status)
+    if footer:
+        parts.append(Text(footer, style="dim"))
+    return Group(*parts)
+
+
+def _headline(status: Status) -> Text:
+    state = status["state"]
+    text = Text()
+    text.append(
+        f" {MARKS[state]} {status['instance'] or status['role']} ", f"reverse {STYLES[state]}"
+    )
+    text.append(f"  {verdict(status)}", STYLES[state])
+    facts = [f"running for {units.duration(status['uptime'])}", f"pid {status['pid']}"]
+    if status["kernels"] != "compiled":
+        facts.append(f"kernels {status['kernels']}, slower")
+    text.append(f"   {', '.join(facts)}", "dim")
+    return text
+
+
+def _troubles(status: Status) -> Iterator[RenderableType]:
+    """Every site that is not well: since when, why, and what to do."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    found = False
+    for trouble in status["troubles"]:
+        found = True
+        table.add_row(Text("  !", "yellow"), Text("configuration", "yellow"), _trouble(trouble))
+    for site in by_urgency(list(status["sites"])):
+        for trouble in site["troubles"]:
+            found = True
+            style = STYLES[site["state"]]
+            since = f"{site['state'].upper()} {units.duration(site['age'])}"
+            if site["state"] != DOWN:
+                since = "look at it"
+            name = Text(f"  {MARKS[site['state']]} {printable(site['name'])}", style)
+            table.add_row(name, Text(since, style), _trouble(trouble))
+    if found:
+        yield Padding(table, (1, 0, 0, 0))
+
+
+def _trouble(trouble: Mapping[str, str]) -> Text:
+    text = Text(printable(trouble["what"]))
+    if trouble["advice"]:
+        text.append(f"\n→ {printable(trouble['advice'])}", "cyan")
+    return text
+
+
+@attrs.frozen
+class Column:
+    """A column of the table of sites; ``most`` is None where its text says how wide it may be."""
+
+    name: str
+    least: int
+    most: int | None = None
+    right: bool = False
+
+
+GAP = 2
+"""Blanks between two columns."""
+
+LINK_COLUMN = 2
+
+
+def columns(width: int, *, rates: bool) -> list[Column]:
+    """The columns that a terminal of this width has room for."""
+    wide = width >= WIDE
+    amount = "b/s" if rates else "B"
+    found = [
+        Column("site", 9),
+        Column("state", 13, 13),
+        Column("link", 20 if wide else 16, None if wide else 16),
+        Column("rtt ms", 10 if wide else 6, 11 if wide else 6, right=True),
+        Column("loss", 6, 6, right=True),
+        Column(f"in {amount}", 6, 6, right=True),
+        Column(f"out {amount}", 7, 7, right=True),
+    ]
+    if width < USUAL:
+        del found[LINK_COLUMN]
+    if wide:
+        found.append(Column("drops", 6))
+    if width >= WIDER:
+        found.append(Column("networks", 10))
+    return found
+
+
+def new_table(shown: list[Column], rows: list[list[Text]], width: int, *, box: Box | None) -> Table:
+    """A table whose columns fit the terminal: each as narrow as it may be, then as it needs."""
+    # A box has an edge of a column on either side, and a blank of its own between two columns.
+    edges, padding = (2, GAP - 1) if box is not None else (0, GAP)
+    table = Table(box=box, header_style="bold", pad_edge=False, padding=(0, padding, 0, 0))
+    left = width - edges - sum(column.least + GAP for column in shown)
+    widths = [column.least for column in shown]
+    # A long name must not take the room of a link's address.
+    for index in sorted(range(len(shown)), key=lambda index: index != LINK_COLUMN):
+        column = shown[index]
+        needed = max([column.least, *(row[index].cell_len for row in rows)])
+        more = max(0, min(left, min(needed, column.most or needed) - column.least))
+        widths[index] += more
+        left -= more
+    for column, wanted in zip(shown, widths, strict=True):
+        table.add_column(
+            column.name,
+            width=wanted,
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def sites_table(sites: list[Site], width: int) -> Table:
+    """The sites, a line each; narrow terminals get the columns that matter most."""
+    rates = not sites or any(site["link"]["rates"] for site in sites)
+    rows = [site_cells(site, width) for site in sites]
+    return new_table(columns(width, rates=rates), rows, width, box=SIMPLE_HEAD)
+
+
+def state_text(site: Site) -> str:
+    """Mark, state, and since when, in 13 characters."""
+    word = {UP: "up", DEGRADED: "warn", DOWN: "DOWN"}[site["state"]]
+    return f"{MARKS[site['state']]} {word} {units.duration(site['age'])}"
+
+
+def site_cells(site: Site, width: int) -> list[Text]:
+    """The cells of a site's line in `sites_table`."""
+    style = STYLES[site["state"]]
+    wide = width >= WIDE
+    link = site["link"]
+    texts = [""] * 5
+    connection = site["connection"]
+    if connection is not None:
+        peer = connection["peer"] if wide else connection["peer"].rpartition(":")[0]
+        texts = [
+            printable(f"{connection['transport']} {peer or connection['peer']}"),
+            rtt_text(link, jitter=wide),
+            loss_text(link),
+            *rate_texts(link),
+        ]
+    cells = [Text(printable(site["name"]), style), Text(state_text(site), style)]
+    cells += [Text(text) for text in texts]
+    if width < USUAL:
+        del cells[LINK_COLUMN]
+    if wide:
+        cells.append(Text(drops_text(link["drops"]), "yellow"))
+    if width >= WIDER:
+        cells.append(Text(printable(", ".join(site["networks"])), "dim"))
+    return cells
+
+
+def _servers_table(servers: list[Mapping[str, Any]]) -> Table:
+    styles = {"used": "green", "failed": "red", "works": "", "untried": "dim"}
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    table.add_column("server", no_wrap=True, overflow="ellipsis")
+    table.add_column("", no_wrap=True)
+    table.add_column("last attempt", ratio=1)
+    for server in servers:
+        when = "" if server["age"] is None else f"{units.duration(server['age'])} ago"
+        what = Text(when)
+        if server["trouble"] is not None:
+            what.append(f": {printable(server['trouble']['what'])}")
+        style = styles[server["state"]]
+        table.add_row(Text(printable(server["url"])), Text(server["state"], style), what)
+    return table
+
+
+def _footer(status: Status) -> str:
+    parts = []
+    if status["forwarded"] is not None:
+        parts.append(f"{units.count(status['forwarded'])} packets forwarded")
+    if status["drops"]:
+        parts.append(f"dropped: {drops_text(status['drops'])}")
+    if status["strangers"]:
+        parts.append(f"{units.count(status['strangers'])} connections without a login")
+    return f"  {'; '.join(parts)}" if parts else ""
+
+
+# --- As lines
+
+
+def lines(status: Status) -> Iterator[str]:
+    """The same in plain lines, which grep and mails can bear: one for each site and trouble."""
+    name = status["instance"] or status["role"]
+    facts = f"running for {units.duration(status['uptime'])}, pid {status['pid']}"
+    yield f"{name}: {status['state']}: {verdict(status)} ({facts}, kernels {status['kernels']})"
+    for trouble in status["troubles"]:
+        yield f"{name}: warning: {_line(trouble)}"
+    for site in by_urgency(list(status["sites"])):
+        yield f"{name}: site {printable(site['name'])}: {_site_line(site)}"
+        for trouble in site["troubles"]:
+            yield f"{name}: site {printable(site['name'])}: {site['state']}: {_line(trouble)}"
+    for server in status["servers"]:
+        trouble = server["trouble"]
+        text = f": {_line(trouble)}" if trouble is not None else ""
+        yield f"{name}: server {printable(server['url'])}: {server['state']}{text}"
+    footer = _footer(status).strip()
+    if footer:
+        yield f"{name}: {footer}"
+
+
+def _site_line(site: Site) -> str:
+    parts = [f"{site['state']} for {units.duration(site['age'])}"]
+    connection, link = site["connection"], site["link"]
+    if connection is not None:
+        received, sent = rate_texts(link)
+        amount = "B" if link["rates"] is None else "b/s"
+        parts += [
+            f"{connection['transport']} {printable(connection['peer'])}",
+            f"rtt {rtt_text(link)} ms",
+            f"loss {loss_text(link)}",
+            f"in {received} {amount}",
+            f"out {sent} {amount}",
+        ]
+    if link["drops"]:
+        parts.append(f"dropped {drops_text(link['drops'])}")
+    if site["networks"]:
+        parts.append(f"networks {printable(' '.join(site['networks']))}")
+    return ", ".join(parts)
+
+
+def _line(trouble: Mapping[str, str]) -> str:
+    advice = f"; what to do: {printable(trouble['advice'])}" if trouble["advice"] else ""
+    return f"{printable(trouble['what'])}{advice}"
+
+
+# --- The tree
+
+
+def tree(node: Mapping[str, Any]) -> Tree:
+    """The live tree of nurseries and tasks, with their ages and what they have counted."""
+    drawn = Tree(_node(node), guide_style="dim")
+    _grow(drawn, node)
+    return drawn
+
+
+def _grow(drawn: Tree, node: Mapping[str, Any]) -> None:
+    for child in node["children"]:
+        _grow(drawn.add(_node(child)), child)
+
+
+def _node(node: Mapping[str, Any]) -> Text:
+    text = Text(printable(node["name"]), "bold")
+    text.append(f"  {units.duration(node['age'])}", "cyan")
+    counters = ", ".join(f"{name} {number}" for name, number in _counters(node["statistics"]))
+    if counters:
+        text.append(f"  {printable(counters)}", "dim")
+    return text
+
+
+def _counters(statistics: object) -> Iterator[tuple[str, str]]:
+    """The counters that are not 0, those of parts included."""
+    if isinstance(statistics, Mapping):
+        for name, value in statistics.items():
+            if isinstance(value, Mapping | list):
+                yield from _counters(value)
+            elif isinstance(value, int | float) and value and not isinstance(value, bool):
+                yield name, f"{value:g}" if isinstance(value, float) else str(value)
+    elif isinstance(statistics, list):
+        for part in statistics:
+            yield from _counters(part)
