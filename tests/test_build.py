@@ -1,6 +1,6 @@
 """The build: what the distributions hold, and that they work with and without a C compiler.
 
-The tests that build something for real take minutes; they are marked ``packaging``.
+The test that compiles the kernels takes minutes; it is marked ``packaging``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ SOURCES = (
 )
 
 BUILD = "import sys; from setuptools import build_meta as b; b.build_{0}(sys.argv[1])"
+PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
+THIS_BUILD = ("--no-deps", "--no-build-isolation")
+"""With the setuptools and Cython of the environment that the tests run in."""
 TELL_KERNELS = "from polevpn_trio import kernels; print(sorted(set(kernels.compiled().values())))"
 
 
@@ -133,7 +136,6 @@ def test_without_a_compiler_a_compiled_kernel_older_than_its_source_goes(
     assert not stale.exists()
 
 
-@pytest.mark.packaging
 def test_the_sdist_holds_the_sources_of_the_kernels_and_nothing_built(source_tree: Path) -> None:
     sdist, _ = build(source_tree, "sdist")
     with tarfile.open(sdist) as archive:
@@ -144,22 +146,32 @@ def test_the_sdist_holds_the_sources_of_the_kernels_and_nothing_built(source_tre
 
 
 @pytest.mark.packaging
-def test_a_wheel_from_the_sdist_installs_with_compiled_kernels(source_tree: Path) -> None:
+def test_pip_builds_a_wheel_with_compiled_kernels_from_the_sdist(source_tree: Path) -> None:
     sdist, _ = build(source_tree, "sdist")
-    unpacked = source_tree.parent / "unpacked"
-    with tarfile.open(sdist) as archive:
-        archive.extractall(unpacked, filter="data")
-    (tree,) = unpacked.iterdir()
-    wheel, _ = build(tree, "wheel")
+    folder = source_tree.parent / "wheels"
+    run(folder.parent, *PIP, "wheel", *THIS_BUILD, "--wheel-dir", str(folder), str(sdist))
+    (wheel,) = folder.iterdir()
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert kernel_files(".py") | kernel_files(".pxd") <= names
-    assert tell_kernels_installed(wheel) == "[True]"
-    assert tell_kernels_installed(wheel, POLEVPN_TRIO_PURE="1") == "[False]"
+    installed = Installed(source_tree.parent / "installed", wheel)
+    assert installed.kernels() == "[True]"
+    assert installed.kernels(POLEVPN_TRIO_PURE="1") == "[False]"
+    assert installed.command("--version") == f"polevpn_trio {polevpn_trio.__version__}"
 
 
-@pytest.mark.packaging
-def test_without_a_compiler_the_wheel_is_pure_python(
+def test_without_a_compiler_pip_installs_pure_python_from_the_sdist(
+    source_tree: Path, path_without_compiler: str
+) -> None:
+    sdist, _ = build(source_tree, "sdist")
+    installed = Installed(source_tree.parent / "installed", sdist, PATH=path_without_compiler)
+    assert "polevpn_trio: no C compiler found: its kernels run as plain Python" in installed.output
+    assert installed.kernels() == "[False]"
+    assert installed.command("--version") == f"polevpn_trio {polevpn_trio.__version__}"
+    assert "complete " in installed.command("completion", "bash")
+
+
+def test_without_a_compiler_the_wheel_is_for_every_machine(
     source_tree: Path, path_without_compiler: str
 ) -> None:
     wheel, output = build(source_tree, "wheel", PATH=path_without_compiler)
@@ -167,7 +179,6 @@ def test_without_a_compiler_the_wheel_is_pure_python(
     assert wheel.name.endswith("-py3-none-any.whl")
 
 
-@pytest.mark.packaging
 def test_a_kernel_that_does_not_compile_stops_the_build(source_tree: Path) -> None:
     source = source_tree / (KERNELS[0].replace(".", "/") + ".pxd")
     source.write_text(source.read_text() + "\ncdef int broken(\n")
@@ -175,29 +186,35 @@ def test_a_kernel_that_does_not_compile_stops_the_build(source_tree: Path) -> No
         build(source_tree, "wheel")
 
 
-def tell_kernels_installed(wheel: Path, **env: str) -> str:
-    """Install a wheel into an environment that sees our dependencies, and ask it."""
-    folder = wheel.parent.parent / "installed"
-    python = folder / "bin" / "python"
-    if not folder.exists():
+class Installed:
+    """A distribution that pip installed into an environment that sees our dependencies."""
+
+    def __init__(self, folder: Path, distribution: Path, **env: str) -> None:
+        self._bin = folder / "bin"
         venv.create(folder, with_pip=False)
         purelib = run(folder, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-        site = run_with(python, "import sysconfig; print(sysconfig.get_path('purelib'))")
+        site = self._call("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
         Path(site, "dependencies.pth").write_text(purelib)
-        run(
+        self.output = run(
             folder,
-            *("-m", "pip", "--python", str(python), "install"),
-            *("--quiet", "--no-deps", "--ignore-installed", str(wheel)),
+            *PIP,
+            *("--python", str(self._bin / "python"), "--verbose", "install", *THIS_BUILD),
+            *("--ignore-installed", str(distribution)),
+            **env,
         )
-    return run_with(python, TELL_KERNELS, **env)
 
+    def kernels(self, **env: str) -> str:
+        return self._call("python", "-c", TELL_KERNELS, **env)
 
-def run_with(python: Path, code: str, **env: str) -> str:
-    return subprocess.run(
-        [python, "-c", code],
-        cwd=python.parent,
-        env=neutral_environment() | env,
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout.strip()
+    def command(self, *arguments: str) -> str:
+        return self._call("polevpn-trio", *arguments)
+
+    def _call(self, program: str, *arguments: str, **env: str) -> str:
+        return subprocess.run(
+            [self._bin / program, *arguments],
+            cwd=self._bin,
+            env=neutral_environment() | env,
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout.strip()
