@@ -1,4 +1,4 @@
-"""The command line: ``router``, ``gateway``, ``check``, ``demo``, and what asks the first two.
+"""The command line: ``router``, ``gateway``, ``check``, ``demo``, ``completion``, and what asks.
 
 Exit status: 0 after a clean end (SIGINT, SIGTERM and SIGHUP lead to one), 1 if something failed
 while running, 2 if the command line or the configuration is wrong. Those that ask a running program
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from polevpn_trio import __version__
+from polevpn_trio import __version__, manual
 from polevpn_trio.commands.arguments import add_parsers
+from polevpn_trio.completion import SHELLS
 from polevpn_trio.control.log import FORMATS, LEVELS, ContextLogger, configure, printable
 from polevpn_trio.errors import ConfigError, PoleVpnError
 
@@ -68,21 +69,44 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="polevpn_trio",
         description="PoleVPN router and gateway: joins sites into one IP network.",
+        epilog=manual.OVERVIEW,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"polevpn_trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add_role(name: str, run: Callable[[argparse.Namespace], int], text: str) -> None:
-        role = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def add(name: str, text: str, details: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=details,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def add_role(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, details: str
+    ) -> None:
+        role = add(name, text, details)
         role.add_argument(
-            # The originals' flags, in both of their spellings.
-            *("--config", "-config", "--configPath", "-configPath"),
-            dest="config",
+            "--config",
             metavar="FILE",
             help=f"configuration (default: ./{name}.json, else ./config.json)",
         )
-        role.add_argument("--log-level", choices=tuple(LEVELS), help="instead of the file's")
+        role.add_argument(
+            # The originals' flags, in both of their spellings.
+            *("-config", "--configPath", "-configPath"),
+            dest="config",
+            metavar="FILE",
+            help=argparse.SUPPRESS,
+        )
+        role.add_argument(
+            "--log-level",
+            choices=tuple(LEVELS),
+            help='lines from this level on (default: "log_level" of the file, else info)',
+        )
         role.add_argument(
             "--log-format",
             choices=FORMATS,
@@ -91,20 +115,36 @@ def _parser() -> argparse.ArgumentParser:
         )
         role.set_defaults(run=run)
 
-    add_role("router", _router, "run the router that joins the gateways")
-    add_role("gateway", _gateway, "run the gateway of one site")
-    text = "say what is wrong with a configuration, or what it would do; starts nothing"
-    check = commands.add_parser("check", help=text, description=text, allow_abbrev=False)
+    add_role("router", _router, "run the router that joins the gateways", manual.ROUTER)
+    add_role("gateway", _gateway, "run the gateway of one site", manual.GATEWAY)
+    check = add(
+        "check",
+        "say what is wrong with a configuration, or what it would do; starts nothing",
+        manual.CHECK,
+    )
     check.add_argument("file", metavar="FILE", help="configuration of a router or a gateway")
     check.set_defaults(run=_check)
-
-    def add_command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-
-    add_parsers(add_command)
+    add_parsers(add)
     # Only for the list of commands; its arguments are its own business.
     commands.add_parser("demo", help="build a small network on this machine and try it out")
+    completion = add(
+        "completion", "print a script that completes this command line", manual.COMPLETION
+    )
+    completion.add_argument("shell", choices=SHELLS, help="the shell to read it")
+    completion.set_defaults(run=_completion)
     return parser
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from polevpn_trio import completion
+    from polevpn_trio.lab import demo
+
+    parser = _parser()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            demo.add_arguments(action.choices["demo"])
+    print(completion.script(parser, options.shell))
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 
 # Imports point upwards in this list, or sideways as long as no circle arises.
 LAYERS = (
-    {"__init__", "errors", "batch", "kernels"},
+    {"__init__", "errors", "batch", "kernels", "manual", "completion"},
     {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
     {"nursery_tree", "site", "management", "site_peer", "uplink"},

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from polevpn_trio import manual
+
 STATUS_SECONDS = 1.0
 """What rates are measured over, unless said otherwise."""
 
@@ -16,8 +18,8 @@ EVENTS_SHOWN, MOST_EVENTS = 50, 1000
 
 LEVELS = ("info", "warning", "error")
 
-AddCommand = Callable[[str, str], argparse.ArgumentParser]
-"""Makes the parser of a command from its name and what it does."""
+AddCommand = Callable[[str, str, str], argparse.ArgumentParser]
+"""Makes the parser of a command from its name, what it does, and more to say about it."""
 
 
 def add_parsers(add_command: AddCommand) -> None:
@@ -44,7 +46,12 @@ def add_parsers(add_command: AddCommand) -> None:
     events = _add(add_command, "events", _events, "show what has happened of late")
     events.add_argument("-f", "--follow", action="store_true", help="go on with what happens next")
     events.add_argument(
-        "-n", "--number", type=_number, default=EVENTS_SHOWN, help="default: %(default)d"
+        "-n",
+        "--number",
+        type=_number,
+        default=EVENTS_SHOWN,
+        metavar="N",
+        help="so many of the latest (default: %(default)d)",
     )
     events.add_argument("--site", help="only those of this site")
     events.add_argument("--level", choices=LEVELS, default="info", help="only from this one on")
@@ -91,7 +98,7 @@ def _add(
     run: Callable[[argparse.Namespace], int],
     text: str,
 ) -> argparse.ArgumentParser:
-    parser = add_command(name, text)
+    parser = add_command(name, text, manual.ASKING[name])
     parser.add_argument(
         "--socket",
         type=Path,

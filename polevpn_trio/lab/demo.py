@@ -212,18 +212,28 @@ def _parser() -> argparse.ArgumentParser:
         prog="polevpn_trio demo",
         description="Two sites and a router in network namespaces of this machine, with traffic "
         "from LAN to LAN through the tunnel.",
+        epilog="Exit status: 0 if traffic passed both ways, 1 if not, 130 when interrupted.",
     )
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command to a parser."""
     parser.add_argument(
-        "--transport", choices=TRANSPORTS, default="kcp", help="default: %(default)s"
+        "--transport",
+        choices=TRANSPORTS,
+        default="kcp",
+        help="what links are made of (default: %(default)s)",
     )
     parser.add_argument(
         "--seconds",
         type=_positive,
         default=3.0,
+        metavar="SECONDS",
         help="how long to move TCP data, each way (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document, only that")
-    return parser
 
 
 def _positive(text: str) -> float:
