@@ -31,6 +31,8 @@ cdef double _IDLE_SHARE
 cdef int _IDLE_ROUNDS
 cdef double _PROBE_RTT_INTERVAL
 cdef double _PROBE_RTT_TIME
+cdef int _FAR_ROUNDS
+cdef double _FAR_TIME
 cdef double _LEAST_CUT
 cdef double _FURTHER_CUT
 cdef double _CUT_TIME
@@ -50,6 +52,7 @@ cdef class Bbr(CongestionControl):
     cdef WindowedMinimum _min_rtt
     cdef WindowedMinimum _min_delay
     cdef double _near_min_at
+    cdef int _far_rounds
     cdef double _queue
     cdef double _part_queue
     cdef double _part_end
@@ -73,6 +76,7 @@ cdef class Bbr(CongestionControl):
     cdef double _round_rate
     cdef bint _round_limited
     cdef double _round_queue
+    cdef double _round_rtt
     cdef double _smooth_rate
     cdef double _smooth_at
     cdef double _phase_at
@@ -82,6 +86,8 @@ cdef class Bbr(CongestionControl):
     cdef double _queue_before
     cdef double _probe_up_at
     cdef double _probe_rtt_done
+    cdef double _probed_rtt
+    cdef double _probed_delay
     cdef bint _learned
 
     @cython.locals(best=double)
@@ -111,7 +117,7 @@ cdef class Bbr(CongestionControl):
 
     @cython.locals(
         now=double, queue=double, min_rtt=double, phase=int,
-        gain=double, idle=bint,
+        gain=double, idle=bint, far=bint,
     )
     cdef _end_round(self, AckEvent event)
 
@@ -133,6 +139,13 @@ cdef class Bbr(CongestionControl):
 
     @cython.locals(now=double, learned=bint, drained=bint)
     cdef _advance(self, AckEvent event)
+
+    cdef bint _is_far(self, double now) noexcept
+
+    cdef _begin_probe_rtt(self, AckEvent event)
+
+    @cython.locals(now=double)
+    cdef _probe_rtt(self, AckEvent event)
 
     cdef double _sending_rate(self) noexcept
 

@@ -75,6 +75,11 @@ MIN_RTT_WINDOW = 15.0
 PROBE_RTT_INTERVAL = 10.0
 """Seconds without a round trip near the least after which the queue is emptied to see it."""
 PROBE_RTT_TIME = 0.1
+FAR_ROUNDS = 10
+FAR_TIME = 0.5
+"""Round trips, and seconds, after which that is done if all of them took far longer than the
+least, or longer though we send less than the path takes: either a queue stands that is not
+ours, or the path has become longer, and then the model keeps too little under way."""
 
 LEAST_CUT = 0.7
 """Share of the rate that is left at least when loss of our own making is first seen."""
@@ -116,6 +121,8 @@ _IDLE_SHARE = IDLE_SHARE
 _IDLE_ROUNDS = IDLE_ROUNDS
 _PROBE_RTT_INTERVAL = PROBE_RTT_INTERVAL
 _PROBE_RTT_TIME = PROBE_RTT_TIME
+_FAR_ROUNDS = FAR_ROUNDS
+_FAR_TIME = FAR_TIME
 _LEAST_CUT = LEAST_CUT
 _FURTHER_CUT = FURTHER_CUT
 _CUT_TIME = CUT_TIME
@@ -142,6 +149,8 @@ class Bbr(CongestionControl):
         self._min_rtt = WindowedMinimum(MIN_RTT_WINDOW)
         self._min_delay = WindowedMinimum(MIN_RTT_WINDOW)
         self._near_min_at = -1.0
+        # Round trips in a row that took longer than the model explains.
+        self._far_rounds = 0
         # The queue seen of late: the least of this part of a round trip and the part before.
         self._queue = 0.0
         self._part_queue = _NEVER
@@ -173,6 +182,7 @@ class Bbr(CongestionControl):
         self._round_rate = 0.0
         self._round_limited = False
         self._round_queue = _NEVER
+        self._round_rtt = _NEVER
         self._smooth_rate = 0.0
         self._smooth_at = 0.0
 
@@ -184,6 +194,8 @@ class Bbr(CongestionControl):
         self._queue_before = 0.0
         self._probe_up_at = 0.0
         self._probe_rtt_done = 0.0
+        self._probed_rtt = _NEVER
+        self._probed_delay = _NEVER
         self._learned = False
         self.window = INITIAL_PACKETS * packet
         self.pacing_rate = self.window / 0.020
@@ -204,6 +216,8 @@ class Bbr(CongestionControl):
             self._min_rtt.add(event.rtt if event.rtt > _LEAST_RTT else _LEAST_RTT, now)
             if event.rtt <= self._min_rtt.value * 1.03 + 0.0005:
                 self._near_min_at = now
+            if event.rtt < self._round_rtt:
+                self._round_rtt = event.rtt
             if event.one_way == event.one_way:
                 self._min_delay.add(event.one_way, now)
                 self._take_queue(event.one_way, now)
@@ -334,10 +348,9 @@ class Bbr(CongestionControl):
                     self.loss.begin()
                 elif queue < self._standing_queue():
                     self._look_at_loss_when_low(now)
-                elif self._phase_rounds >= 6 and now - self._phase_at >= _LOW_TIME:
+                elif self._phase_rounds % 6 == 0 and now - self._phase_at >= _LOW_TIME:
                     # We send less than is delivered, or so it seems, and yet a queue stands.
                     self.loss.doubt()
-                    self._phase_at = now
         elif phase == _CRUISE:
             if self._phase_rounds >= 2:
                 # Far below the rate of the model, loss says nothing about the model.
@@ -367,10 +380,15 @@ class Bbr(CongestionControl):
                     self._enter(_DOWN, event)
                 self._phase_rate_before = self._phase_rate
                 self._phase_rate = self._round_rate
+        far = 1.5 * min_rtt + 0.010 < self._round_rtt < _NEVER
+        if far or (phase == _DOWN and queue > self._standing_queue()):
+            self._far_rounds += 1
+        else:
+            self._far_rounds = 0
         self._limited = self._round_limited
         self._round_rate = 0.0
         self._round_limited = False
-        self._round_queue = _NEVER
+        self._round_queue = self._round_rtt = _NEVER
 
     def _look_at_loss_when_low(self, now: float) -> None:
         if not self.loss.is_enough():
@@ -463,6 +481,9 @@ class Bbr(CongestionControl):
             if self._phase_rounds and drained:
                 self._enter(_DOWN, event)
         elif self.phase == _DOWN:
+            if self._cuts == 0 and self._is_far(now):
+                self._begin_probe_rtt(event)
+                return
             # Where something is lost anyway, stay until it is known how much.
             learned = self._learned or self.loss.share == 0 or now - self._phase_at >= _LOW_TIME
             if (
@@ -478,21 +499,46 @@ class Bbr(CongestionControl):
                 self._enter(_CRUISE, event)
                 self._probe_up_at = now + _CRUISE_TIME * (1 + self._chance.random() / 2)
         elif self.phase == _CRUISE:
-            if now - self._near_min_at > _PROBE_RTT_INTERVAL:
-                self._enter(_PROBE_RTT, event)
-                self._probe_rtt_done = 0.0
+            if now - self._near_min_at > _PROBE_RTT_INTERVAL or self._is_far(now):
+                self._begin_probe_rtt(event)
             elif now >= self._probe_up_at and not self._limited:
                 self._enter(_UP, event)
                 self._phase_rate = self._phase_rate_before = self.rate()
         elif self.phase == _PROBE_RTT:
-            if self._probe_rtt_done == 0.0:
-                if event.in_flight <= self._in_flight_for(0.5):
-                    self._probe_rtt_done = now + _PROBE_RTT_TIME
-                    self._min_rtt.restart(self._min_rtt.value, now)
-            elif now >= self._probe_rtt_done:
-                self._near_min_at = now
-                self._enter(_CRUISE, event)
-                self._probe_up_at = now
+            self._probe_rtt(event)
+
+    def _is_far(self, now: float) -> bool:
+        return self._far_rounds >= _FAR_ROUNDS and now - self._near_min_at > _FAR_TIME
+
+    def _begin_probe_rtt(self, event: AckEvent) -> None:
+        self._enter(_PROBE_RTT, event)
+        self._probe_rtt_done = 0.0
+        self._probed_rtt = self._probed_delay = _NEVER
+
+    def _probe_rtt(self, event: AckEvent) -> None:
+        """Wait until no queue is of our making, then believe the least that is met."""
+        now = event.now
+        if self._probe_rtt_done == 0.0:
+            if event.in_flight <= self._in_flight_for(0.5):
+                self._probe_rtt_done = now + _PROBE_RTT_TIME
+                self._round_end = event.delivered
+                self._phase_rounds = 0
+            return
+        # What was sent before tells of the queue.
+        if self._phase_rounds and event.rtt >= 0:
+            if event.rtt < self._probed_rtt:
+                self._probed_rtt = event.rtt
+            if event.one_way < self._probed_delay:
+                self._probed_delay = event.one_way
+        if now >= self._probe_rtt_done and self._probed_rtt < _NEVER:
+            if self._probed_rtt > self._min_rtt.value:
+                self._min_rtt.restart(self._probed_rtt, now)
+                if self._probed_delay < _NEVER:
+                    self._min_delay.restart(self._probed_delay, now)
+            self._near_min_at = now
+            self._far_rounds = 0
+            self._enter(_CRUISE, event)
+            self._probe_up_at = now
 
     def _sending_rate(self) -> float:
         """Give the rate that fills the path, in bytes per second: random loss is made up for."""

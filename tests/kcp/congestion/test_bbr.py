@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import attrs
 import pytest
 
 from polevpn_trio.kcp.congestion.base import AckEvent
@@ -119,6 +120,50 @@ def test_a_rate_that_falls_to_a_tenth_and_returns_is_followed() -> None:
     begin = source.bytes
     world.run(2)
     assert (source.bytes - begin) * 8 / 2 / 100e6 / INSIDE > 0.85
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+@pytest.mark.parametrize("traffic", ["pings", "bulk"])
+def test_a_path_that_becomes_much_longer_is_known_soon(
+    traffic: str, loss: float, seed: int
+) -> None:
+    near = Conditions(rate=1e9, delay=0.0002, framing=FRAMING)
+    far = Conditions(rate=50e6, delay=0.015, loss=loss, framing=FRAMING)
+    world = World(seed, near, near)
+    source = Always(world, world.near)
+    if traffic == "pings":
+        source.stop()
+        Pings(world, world.near, 0.02)
+    world.run(1)
+    for end in (world.near, world.far):
+        end.path.change(far, world.now)
+    source.resume()
+    world.run(3)
+    begin = source.bytes
+    world.run(2)
+    assert (source.bytes - begin) * 8 / 2 / 50e6 / INSIDE > (1 - loss) * 0.85
+    assert float(sent(world).congestion["min_rtt"]) == pytest.approx(0.0305, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_least_delay_that_only_jitter_made_is_forgotten(seed: int) -> None:
+    calm = Conditions(rate=50e6, delay=0.015, framing=FRAMING)
+    restless = attrs.evolve(calm, jitter=0.008)
+    world = World(seed, calm, calm)
+    source = Always(world, world.near)
+    source.stop()
+    Pings(world, world.near, 0.02)
+    world.run(1)
+    for conditions, seconds in ((restless, 2), (calm, 1)):
+        for end in (world.near, world.far):
+            end.path.change(conditions, world.now)
+        world.run(seconds)
+    source.resume()
+    world.run(4)
+    begin = source.bytes
+    world.run(2)
+    assert (source.bytes - begin) * 8 / 2 / 50e6 / INSIDE > 0.9
 
 
 def test_an_outage_is_survived_without_slowing_down() -> None:

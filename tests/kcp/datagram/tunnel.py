@@ -194,6 +194,10 @@ class Always:
         """Send no more than what waits already."""
         self._stopped = True
 
+    def resume(self) -> None:
+        """Send again."""
+        self._stopped = False
+
     def _fill(self) -> None:
         if self._end.queue.queued < 300 and not self._stopped:
             batch = []
