@@ -64,13 +64,14 @@ class EagerReads(trio.abc.Instrument):
         """End the reader of a descriptor that is about to be closed."""
         reader = self._readers.get(fd)
         if reader is not None:
-            self.remove(fd)
+            self.remove(fd, reader)
             reader.failure = trio.ClosedResourceError("another task closed this descriptor")
             reader.ended.set()
 
-    def remove(self, fd: int) -> None:
-        """Call the reader no more; harmless if there is none."""
-        if self._readers.pop(fd, None) is not None:
+    def remove(self, fd: int, reader: _Reader) -> None:
+        """Call the reader no more; harmless if it is gone, even if its number has a new owner."""
+        if self._readers.get(fd) is reader:
+            del self._readers[fd]
             # One that was closed without a word has left by itself.
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
@@ -186,7 +187,7 @@ class _Reader:
                 return
         except Exception as error:
             self.failure = error
-        self._reads.remove(self._fd)
+        self._reads.remove(self._fd, self)
         self.ended.set()
 
 
@@ -207,7 +208,7 @@ async def while_readable(fd: int, handler: Handler) -> None:
     try:
         await reader.ended.wait()
     finally:
-        reads.remove(fd)
+        reads.remove(fd, reader)
     if reader.failure is not None:
         raise reader.failure
 

@@ -83,6 +83,45 @@ def test_closing_ends_the_wait(mode: Mode) -> None:
     trio.run(main)
 
 
+@pytest.mark.parametrize("new_first", [True, False])
+def test_a_descriptor_closed_and_given_out_again_is_read_by_its_new_owner(
+    mode: Mode, new_first: bool
+) -> None:
+    async def old(number: int) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await while_readable(number, bool)
+
+    async def main() -> None:
+        got: list[bytes] = []
+
+        def take() -> bool:
+            got.append(os.read(number, 100))
+            return False
+
+        with mode():
+            number, writing = os.pipe()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(old, number)
+                await trio.testing.wait_all_tasks_blocked()
+                eager.notify_closing(number)
+                if not new_first:
+                    await trio.testing.wait_all_tasks_blocked()
+                os.close(number)
+                os.close(writing)
+                with pipe() as (reading, writing):
+                    # The kernel gives out the lowest number that is free.
+                    assert reading == number
+                    with trio.fail_after(5):
+                        async with trio.open_nursery() as readers:
+                            # In the same turn as the task that is told of the end.
+                            readers.start_soon(while_readable, reading, take)
+                            await trio.testing.wait_all_tasks_blocked()
+                            os.write(writing, b"for the new one")
+                assert got == [b"for the new one"]
+
+    trio.run(main)
+
+
 def test_two_tasks_cannot_read_one_descriptor(mode: Mode) -> None:
     async def main() -> None:
         with mode(), pipe() as (reading, _), pytest.RaisesGroup(trio.BusyResourceError):
