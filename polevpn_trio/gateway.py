@@ -35,16 +35,17 @@ from polevpn_trio.management.uplinks import Uplinks
 from polevpn_trio.management.view import Program
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
-from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
+from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.tun.device import TunStatistics
 from polevpn_trio.uplink import Uplink
 
 log = ContextLogger(logging.getLogger(__name__))
 
-OUTGOING_BATCHES = 8
-"""Batches from the TUN device that may wait for the link; more wait in the device's own queue,
-where the kernel tells the senders to slow down."""
+QUEUE_BYTES = 4 << 20
+"""Bytes of packets from the site that may wait for the link: 320 ms at 100 Mbit/s. The flow
+queue keeps what one flow has of it far below that."""
 
 REGISTER_SECONDS = 5.0
 """How long the answer to REGISTER may take. An original router that has a dead connection for
@@ -78,6 +79,7 @@ class GatewayStatistics:
     """
 
     link: LinkStatistics
+    outgoing: OutgoingStatistics
     no_link: int
     not_ipv4: int
     malformed: int
@@ -91,14 +93,13 @@ class Gateway:
         self._site = site
         self._root = root
         self._dialer = dialer
-        self._send, self._receive = trio.open_memory_channel[FrameBatch](OUTGOING_BATCHES)
+        self.outgoing = OutgoingQueue(QUEUE_BYTES)
+        """Packets for the link in use, or for the one that follows it."""
         self._segmenter = Segmenter()
         self._site_key = SiteKey.derive(config.key, config.name) if config.key else None
         # Servers, by rank, that know only the classic dialect.
         self._classic: set[int] = set()
-        self._connected = False
-        # The connection whose sender waits in `next_batches`: it could take a batch at once.
-        self._waiting: Connection | None = None
+        self._connection: Connection | None = None
         self._no_link = 0
         self._not_ipv4 = 0
         own = [str(each) for each in (config.site.gateway, config.site.gateway6) if each]
@@ -111,31 +112,18 @@ class Gateway:
         )
 
     async def read_tun(self) -> None:
-        """Task "tun reader": packets from the site's hosts wait for the link."""
-        device = self._site.device
+        """Task "tun reader": packets from the site's hosts go to the link, or wait for it."""
         while True:
-            if self._passes_directly():
-                await device.while_readable(self._pass_directly)
-                continue
-            batch = await device.read_batch(codec.C2S_IPDATA)
-            if not self._connected:
-                self._no_link += batch.packets
-            elif self._waiting is not None and self._waiting.ready:
-                self._waiting.send_nowait(batch)
-            else:
-                self._waiting = None
-                await self._send.send(batch)
+            await self._site.device.while_readable(self._take_from_site)
 
-    def _passes_directly(self) -> bool:
-        return self._waiting is not None and self._waiting.ready
-
-    def _pass_directly(self) -> bool:
-        connection = self._waiting
-        if connection is None or not connection.ready:
-            return False
+    def _take_from_site(self) -> bool:
         batch = self._site.device.read_batch_nowait(codec.C2S_IPDATA)
-        if batch is not None:
-            connection.send_nowait(batch)
+        if batch is None:
+            return True
+        if self._connection is None:
+            self._no_link += batch.packets
+        else:
+            self._connection.send_nowait(batch)
         return True
 
     async def connect(self) -> None:
@@ -146,12 +134,11 @@ class Gateway:
             if uplink is None:
                 uplink = await self._reconnect(backoff)
             connection = Connection(self, uplink)
+            self.fit_to(uplink)
             started = trio.current_time()
-            self._connected = True
-            try:
-                reason = await connection.serve(self._root)
-            finally:
-                self._connected = connection.successor is not None
+            self.outgoing.convert(connection.fit, trio.current_time())
+            self._connection = connection
+            reason = await connection.serve(self._root)
             if trio.current_time() - started >= STABLE_SECONDS:
                 backoff = Backoff()
             uplink = connection.successor
@@ -160,8 +147,9 @@ class Gateway:
                     "moving to %s %s [%s]", uplink.link.scheme, uplink.link.peer, uplink.identifier
                 )
                 continue
+            self._connection = None
             # Without a link they would only become old.
-            self._discard_waiting()
+            self._no_link += self.outgoing.discard(trio.current_time())
             trouble = trouble_of(reason)
             self.uplinks.lost(trouble, trio.current_time())
             connection.log.warning(
@@ -169,14 +157,6 @@ class Gateway:
             )
             if trio.current_time() - started < STABLE_SECONDS:
                 await trio.sleep(backoff.next_delay())
-
-    def _discard_waiting(self) -> None:
-        """Drop and count packets that wait for a link."""
-        while True:
-            try:
-                self._no_link += self._receive.receive_nowait().packets
-            except trio.WouldBlock:
-                return
 
     async def _reconnect(self, backoff: Backoff) -> Uplink:
         """Try the servers in order, again and again, until one takes us."""
@@ -307,46 +287,20 @@ class Gateway:
         device.keep_super_packets(uplink.takes_super_packets)
         device.clamp_mss(uplink.link.largest_packet)
 
-    async def next_batches(self, connection: Connection) -> list[FrameBatch]:
-        """Wait for packets from the site; take all that wait, up to one send's worth.
-
-        While it waits, the ``connection`` may get packets at once.
-        """
-        try:
-            batches = [self._receive.receive_nowait()]
-            await trio.lowlevel.checkpoint()
-        except trio.WouldBlock:
-            self._waiting = connection
-            try:
-                batches = [await self._receive.receive()]
-            finally:
-                self._waiting = None
-        size = len(batches[0].data)
-        while size < SEND_BATCH_BYTES:
-            try:
-                batches.append(self._receive.receive_nowait())
-            except trio.WouldBlock:
-                break
-            size += len(batches[-1].data)
-        return batches
-
-    def cut(self, batches: list[FrameBatch]) -> list[FrameBatch]:
+    def cut(self, batch: FrameBatch) -> FrameBatch:
         """Cut what was read while super-packets could still be sent."""
-        return [
-            self._segmenter.to_ordinary(batch) if batch.sequences else batch for batch in batches
-        ]
+        return self._segmenter.to_ordinary(batch) if batch.sequences else batch
 
-    def only_ipv4(self, batches: list[FrameBatch]) -> list[FrameBatch]:
+    def only_ipv4(self, batch: FrameBatch) -> list[FrameBatch]:
         """Leave out IPv6 packets, which an original router would misread."""
         kept = []
         reader = FrameReader(codec.C2S_IPDATA, codec.C2S_IPDATA)
         reader.sequences = SEQUENCES_OFFLOAD
-        for batch in batches:
-            for run in reader.receive_data_untrusted(batch.data):
-                if run.version == 4:
-                    kept.append(FrameBatch(run.data, run.packets, run.sequences))
-                else:
-                    self._not_ipv4 += run.packets
+        for run in reader.receive_data_untrusted(batch.data):
+            if run.version == 4:
+                kept.append(FrameBatch(run.data, run.packets, run.sequences))
+            else:
+                self._not_ipv4 += run.packets
         return kept
 
     def take_nowait(self, run: FrameRun) -> bool:
@@ -378,6 +332,7 @@ class Gateway:
         """Return the counters of a connection over ``uplink``."""
         return GatewayStatistics(
             link=uplink.link.statistics(),
+            outgoing=self.outgoing.statistics(),
             no_link=self._no_link,
             not_ipv4=self._not_ipv4,
             malformed=uplink.reader.malformed,
@@ -407,7 +362,6 @@ class Connection:
         """Run the connection until it ends; return why it did."""
         tasks = {
             "receiver": self._receive,
-            "sender": self._send,
             "heartbeat": self._beat,
             "keepalive": self._keep_alive,
             "other path": self._find_other_path,
@@ -465,43 +419,38 @@ class Connection:
                 native = self._uplink.native
                 dialect = "classic" if native is None else "native " + " ".join(sorted(native))
                 self.log.info("registered at %s %s (%s)", self.link.scheme, self.link.peer, dialect)
-                self._gateway.uplinks.joined(self._uplink.rank, self._uplink.connected())
-            self._registered.set()
+                self._gateway.uplinks.joined(
+                    self._uplink.rank, self._uplink.connected(self._gateway.outgoing)
+                )
+                self._registered.set()
+                self.link.pull_from(self._gateway.outgoing)
         elif run.command == codec.HEART_BEAT:
             self._liveness.answered(trio.current_time())
         elif run.command == codec.CLIENT_CLOSED:
             raise LinkLost("the router asked us to reconnect")
 
-    async def _send(self) -> None:
-        """Task "sender": packets of the site go onto the link."""
-        await self._registered.wait()
-        self._gateway.fit_to(self._uplink)
-        while True:
-            batches = self._fit(await self._gateway.next_batches(self))
-            if batches:
-                await self.link.send_batch([batch.data for batch in batches])
-                self._note_use()
-
-    def _fit(self, batches: list[FrameBatch]) -> list[FrameBatch]:
-        """Cut or leave out what the router does not know."""
-        if not self._uplink.takes_super_packets:
-            batches = self._gateway.cut(batches)
-        if not self._uplink.takes_ipv6:
-            batches = self._gateway.only_ipv4(batches)
-        return batches
-
-    @property
-    def ready(self) -> bool:
-        """Whether the link takes packets at once."""
-        return self.link.ready
-
     def send_nowait(self, batch: FrameBatch) -> None:
-        """Send packets of the site, in place of the sender, which waits for some."""
-        batches = self._fit([batch])
-        if batches:
-            self.link.send_nowait([batch.data for batch in batches])
+        """Give packets of the site to the link, or queue them for when it takes them."""
+        outgoing = self._gateway.outgoing
+        for fitting in self.fit(batch):
+            if (
+                self._registered.is_set()
+                and not outgoing.waiting
+                and len(fitting.data) <= self.link.room
+            ):
+                self.link.send_nowait((fitting.data,))
+                outgoing.note_bypass(fitting)
+            else:
+                outgoing.put_nowait(fitting, trio.current_time())
+        if self._registered.is_set():
             self.link.flush()
             self._note_use()
+
+    def fit(self, batch: FrameBatch) -> Sequence[FrameBatch]:
+        """Cut or leave out what the router does not know."""
+        if not self._uplink.takes_super_packets:
+            batch = self._gateway.cut(batch)
+        return [batch] if self._uplink.takes_ipv6 else self._gateway.only_ipv4(batch)
 
     def _note_use(self) -> None:
         """Note that the link is in use, so that its silence means something."""
@@ -526,6 +475,7 @@ class Connection:
             )
         while True:
             self._use_began = trio.Event()
+            self._gateway.outgoing.release_idle(trio.current_time())
             verdict = self._liveness.judge(
                 trio.current_time(), self.link.heard, self.link.statistics().smoothed_rtt
             )
@@ -608,6 +558,7 @@ async def _run(config: GatewayConfig, program: Program) -> None:
             config.router_trust,
             names,
             config.certificate,
+            config.tcp_congestion,
         )
         gateway = Gateway(config, site, dialer, root)
         root.start_soon("tun reader", gateway.read_tun)

@@ -55,10 +55,12 @@ from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.site_peer import SitePeer
 from polevpn_trio.transport import dtls, tls
-from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
 from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
+from polevpn_trio.transport.tcp import choose_congestion_control
+from polevpn_trio.transport.tls_link import TlsLink
 from polevpn_trio.transport.udp import UdpSocket
 from polevpn_trio.transport.websocket import accept_websocket
 
@@ -182,14 +184,15 @@ class GatewayConnection:
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Give packets for this gateway to its link, or queue them if that does not take them."""
-        if self._outgoing.idle and self._link.ready:
+        if not self._outgoing.waiting and len(batch.data) <= self._link.room:
             self._link.send_nowait((batch.data,))
             self._outgoing.note_bypass(batch)
-            return True
-        return self._outgoing.put_nowait(batch)
+        else:
+            self._outgoing.put_nowait(batch, trio.current_time())
+        return True
 
     def flush(self) -> None:
-        """Let the link send what it was given."""
+        """Let the link send what it was given, and what is queued, as far as it takes that."""
         self._link.flush()
 
     def close(self, reason: str, remedy: str = "") -> None:
@@ -216,10 +219,10 @@ class GatewayConnection:
         tasks = {
             "transport": self._link.run,
             "receiver": self._receive,
-            "sender": self._send,
             "keepalive": self._keep_alive,
         }
         trouble = Trouble("the router was ended")
+        self._link.pull_from(self._outgoing)
         try:
             ended_by = await run_connection(self._router.root, self._link, tasks, self.statistics)
             trouble = self._closed_because or trouble_of(ended_by)
@@ -345,11 +348,12 @@ class GatewayConnection:
 
     def _answer(self, frame: bytes) -> bool:
         """Give an answer to the link, or queue it if that does not take it; False if it is lost."""
-        if self._outgoing.idle and self._link.ready:
+        if not self._outgoing.waiting and len(frame) <= self._link.room:
             self._link.send_nowait((frame,))
-            self._link.flush()
-            return True
-        return self._outgoing.put_control_nowait(frame)
+        elif not self._outgoing.put_control_nowait(frame, trio.current_time()):
+            return False
+        self._link.flush()
+        return True
 
     def _register(self, request: RegisterRequest, answer: Answer) -> None:
         """Install the routes of a gateway, in place of those of a stale connection."""
@@ -404,35 +408,29 @@ class GatewayConnection:
         )
         # One that hears it may be gone before we know that it did: the reason stays the same.
         with trio.move_on_after(REFUSAL_SECONDS), contextlib.suppress(LinkLost):
-            # Straight to the link: before login there is nothing that the sender could be sending.
+            # Straight to the link: before login there is nothing that could be queued for it.
             await self._link.send_batch([answer])
             await self._link.drain()
         raise Refused(end.reason, advice=end.advice)
 
-    async def _send(self) -> None:
-        """Task "sender": what is queued for this gateway goes onto its link."""
-        limit = self._router.config.idle_timeout
-        while True:
-            batches = await self._outgoing.get_batches(SEND_BATCH_BYTES)
-            if not batches:
-                continue
-            with trio.move_on_after(limit) as scope:
-                await self._link.send_batch([batch.data for batch in batches])
-            if scope.cancelled_caught:
-                raise LinkLost(f"it took nothing for {limit:g} s", advice=advice.STALLED)
-
     async def _keep_alive(self) -> None:
-        """Task "keepalive": ends a connection that does not log in, or falls silent."""
+        """Task "keepalive": ends a connection without a login, or whose peer is gone."""
         config = self._router.config
         with trio.move_on_at(self._login_by):
             await self._authenticated.wait()
         if not self._authenticated.is_set():
             raise LinkLost(f"no login within {config.auth_timeout:g} s")
-        silent = 0.0
-        while silent < config.idle_timeout:
-            await trio.sleep(config.idle_timeout - silent)
-            silent = trio.current_time() - self._link.heard
-        raise LinkLost(f"nothing heard for {config.idle_timeout:g} s", advice=advice.SILENCE)
+        while True:
+            now = trio.current_time()
+            self._outgoing.release_idle(now)
+            if now - self._link.heard >= config.idle_timeout:
+                reason = f"nothing heard for {config.idle_timeout:g} s"
+                raise LinkLost(reason, advice=advice.SILENCE)
+            if now - self._outgoing.stalled_since >= config.idle_timeout:
+                reason = f"it took nothing for {config.idle_timeout:g} s"
+                raise LinkLost(reason, advice=advice.STALLED)
+            since = min(self._link.heard, self._outgoing.stalled_since)
+            await trio.sleep_until(since + config.idle_timeout)
 
 
 async def run(config: RouterConfig) -> None:
@@ -548,6 +546,11 @@ async def _listen_tcp(
     except OSError as error:
         raise advice.cannot_listen("tcp", config.host, config.port, error) from error
 
+    # Which the connections inherit.
+    name = router.config.tcp_congestion
+    for listener in listeners:
+        if name and not choose_congestion_control(listener.socket, name):
+            log.info("this kernel does not let us use the congestion control %s", name)
     admission = Admission(MAX_HALF_OPEN)
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -648,7 +651,7 @@ async def _recognise(stream: tls.TlsStream, peer: str, login_by: float, site: We
         stream.push_back(start)
         if _is_http(start, site):
             return await accept_websocket(stream, peer, site)
-        return tls.TlsLink(stream, peer)
+        return TlsLink(stream, peer)
     raise LinkLost("it said nothing in time")
 
 

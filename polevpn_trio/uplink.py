@@ -10,6 +10,7 @@ from polevpn_trio.frames.codec import FrameReader, FrameRun
 from polevpn_trio.management.measures import read_link
 from polevpn_trio.management.roster import Connected
 from polevpn_trio.transport.base import Link
+from polevpn_trio.transport.outgoing import OutgoingQueue
 
 
 @attrs.frozen
@@ -51,16 +52,22 @@ class Uplink:
         """Whether the router makes use of repairs for them."""
         return self.native is not None and "fec" in self.native
 
-    def connected(self) -> Connected:
-        """Tell operators of the link."""
+    def connected(self, outgoing: OutgoingQueue) -> Connected:
+        """Tell operators of the link, and of what waits for it from now on."""
         link = self.link
+        before = outgoing.statistics()
         return Connected(
             identifier=self.identifier,
             transport=link.scheme,
             peer=link.peer,
             since=self.since,
             features=None if self.native is None else tuple(sorted(self.native)),
-            read=lambda: read_link(link.statistics(), None, malformed=self.reader.malformed),
+            read=lambda: read_link(
+                link.statistics(),
+                outgoing.statistics(),
+                before=before,
+                malformed=self.reader.malformed,
+            ),
             heard=lambda: link.heard,
             largest_packet=lambda: link.largest_packet,
         )

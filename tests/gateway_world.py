@@ -152,7 +152,9 @@ class World:
         self.nursery.start_soon(call.serve)
         task_status.started(ours)
         try:
-            await ours.wait_closed()
+            await ours.run()
+        except LinkLost:
+            pass
         finally:
             ours.close()
 

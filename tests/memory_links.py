@@ -11,7 +11,7 @@ import trio
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames import codec
-from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics, Source
 
 IDENTITY = SessionIdentity(exporter=bytes(range(32)), router_certificate=bytes(32))
 
@@ -31,19 +31,30 @@ class MemoryLink(Link):
         self.taking.set()
         self.delay = delay
         self.other: MemoryLink
+        self.source: Source | None = None
+        self._flushed = trio.Event()
         self._deliver, self._incoming = trio.open_memory_channel[tuple[float, bytes]](math.inf)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
-        await self.wait_closed()
+        while not self._closed.is_set():
+            await self._flushed.wait()
+            self._flushed = trio.Event()
+            await self.taking.wait()
+            while self.source is not None and self.source.waiting and not self._closed.is_set():
+                await self.send_batch(self.source.take(SEND_BATCH_BYTES, trio.current_time()))
 
-    ready = False
+    room = 0
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        raise AssertionError("a link that is not ready was given frames")
+        raise AssertionError("a link without room was given frames")
+
+    def pull_from(self, source: Source) -> None:
+        self.source = source
+        self.flush()
 
     def flush(self) -> None:
-        pass
+        self._flushed.set()
 
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         await trio.lowlevel.checkpoint()
@@ -84,6 +95,7 @@ class MemoryLink(Link):
         if not self._closed.is_set():
             super().close()
             self.taking.set()
+            self._flushed.set()
             self._incoming.close()
             if not self.silent:
                 self.other._deliver.close()
@@ -96,6 +108,30 @@ def link_pair(
     ours, theirs = MemoryLink(scheme, peer, delay), MemoryLink(scheme, "198.51.100.7:50412", delay)
     ours.other, theirs.other = theirs, ours
     return ours, theirs
+
+
+@attrs.define
+class Stock:
+    """A source of bytes in a row, which are told from each other by their position."""
+
+    size: int
+    taken: int = 0
+    asked: list[int] = attrs.field(factory=list)
+
+    @property
+    def waiting(self) -> bool:
+        return self.taken < self.size
+
+    def take(self, most_bytes: int, now: float) -> list[Buffer]:
+        self.asked.append(most_bytes)
+        start, self.taken = self.taken, min(self.taken + most_bytes, self.size)
+        return [stream(start, self.taken)]
+
+
+def stream(start: int, end: int) -> bytes:
+    """Bytes from ``start`` to ``end`` of what a `Stock` gives."""
+    words = range(start // 4, (end + 3) // 4)
+    return b"".join(word.to_bytes(4, "big") for word in words)[start % 4 :][: end - start]
 
 
 @attrs.frozen

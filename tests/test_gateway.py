@@ -263,8 +263,7 @@ def test_packets_without_a_link_are_dropped_counted_and_not_sent_late() -> None:
         world.send(fresh)
         await trio.sleep(1)
         assert [frame.payload for frame in second.of(codec.C2S_IPDATA)] == [fresh]
-        # What the sender had already taken went down with the link.
-        assert world.gateway._no_link >= 30
+        assert world.gateway._no_link == 37
 
     with_gateway(body, Server())
 
@@ -294,8 +293,6 @@ def test_moving_to_a_better_server_loses_no_packet_that_waits() -> None:
         call = await world.registered()
         assert call.server is fallback
         call.gateways_end.taking = trio.Event()
-        world.send(ipv4("192.168.1.5", "10.9.0.1", 100))
-        await trio.sleep(0.1)
         waiting = [ipv4("192.168.1.5", "10.9.0.1", 50 + number) for number in range(5)]
         for packet in waiting:
             world.send(packet)

@@ -11,7 +11,7 @@ import trio.testing
 
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.nursery_tree import open_root, run_connection
-from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Link, LinkStatistics, Source
 from tests.memory_links import IDENTITY
 
 
@@ -25,10 +25,13 @@ class QuietLink(Link):
         task_status.started()
         await self.wait_closed()
 
-    ready = False
+    room = 0
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        raise AssertionError("a link that is not ready was given frames")
+        raise AssertionError("a link without room was given frames")
+
+    def pull_from(self, source: Source) -> None:
+        pass
 
     def flush(self) -> None:
         pass

@@ -48,10 +48,8 @@ def test_super_packets_pass_whole_or_cut_and_other_sequences_mean_nothing(
         await trio.sleep(1)
         if sender == "gso" and receiver != "gso":
             expected = [(packet, 0) for packet in pieces(WHOLE, bytes(300), 100)]
-        elif sender != "gso" and receiver == "gso":
-            expected = [(WHOLE_PACKET, 0)]
         else:
-            expected = [(WHOLE_PACKET, 100)]
+            expected = [(WHOLE_PACKET, 100 if sender == "gso" else 0)]
         assert data_of(b) == [*expected, (WHOLE_PACKET, 0)]
         statistics = world.router.statistics().forwarder
         assert statistics.forwarded == (4 if sender == "gso" else 2)

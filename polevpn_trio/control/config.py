@@ -12,6 +12,7 @@ Reading a configuration touches nothing but the files that it names.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -43,6 +44,9 @@ SHORT_KEY = 8
 EXAMPLE_KEY = "replace-this-by-a-long-secret"
 """The key of the files in conf/, known to everybody."""
 
+DEFAULT_CONGESTION = "bbr"
+"""For tls:// and wss://: it takes loss for what it mostly is on long paths, a fault of the line."""
+
 DEFAULT_MTU = 1500
 MIN_MTU, MIN_MTU_IPV6, MAX_MTU = 576, 1280, 9000
 
@@ -59,7 +63,15 @@ _SITE_KEYS = (
     "masquerade",
     "mss_clamp",
 )
-_SHARED_KEYS = ("key", "classic", "log_level", "native", "kcp_options", "control")
+_SHARED_KEYS = (
+    "key",
+    "classic",
+    "log_level",
+    "native",
+    "kcp_options",
+    "tcp_congestion",
+    "control",
+)
 _ROUTER_KEYS = (
     "kcp",
     "tls",
@@ -191,6 +203,8 @@ class RouterConfig:
     features: tuple[str, ...] = FEATURES
     """What of it is offered."""
     kcp_options: KcpOptions = KcpOptions()
+    tcp_congestion: str = DEFAULT_CONGESTION
+    """The kernel's congestion control for tls:// and wss://; "" leaves its own default."""
     control: ControlConfig = attrs.field(factory=ControlConfig)
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
@@ -222,6 +236,8 @@ class GatewayConfig:
     features: tuple[str, ...] = FEATURES
     """What of it is offered."""
     kcp_options: KcpOptions = KcpOptions()
+    tcp_congestion: str = DEFAULT_CONGESTION
+    """The kernel's congestion control for tls:// and wss://; "" leaves its own default."""
     control: ControlConfig = attrs.field(factory=ControlConfig)
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
@@ -314,6 +330,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         native=native,
         features=features,
         kcp_options=_kcp_options(top),
+        tcp_congestion=_tcp_congestion(top),
         control=control_config(top),
         warnings=(),
     )
@@ -346,6 +363,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         native=native,
         features=features,
         kcp_options=_kcp_options(top),
+        tcp_congestion=_tcp_congestion(top),
         control=control_config(top),
     )
     _check_registration(top, config)
@@ -640,3 +658,14 @@ def _kcp_options(top: Members) -> KcpOptions:
         receive_window=members.whole("receive_window", 2048, 32, 8192, "segments"),
         repair_budget=members.whole("repair_budget", 25, 0, 100, "per cent"),
     )
+
+
+def _tcp_congestion(top: Members) -> str:
+    expected = 'the name of a congestion control such as "bbr" or "cubic", or ""'
+    name = top.text("tcp_congestion", expected) if top.has("tcp_congestion") else None
+    if name is None:
+        return DEFAULT_CONGESTION
+    if not re.fullmatch("[a-z0-9_]{0,15}", name):
+        top.problem("tcp_congestion", f'"{shown(name)}", expected {expected}')
+        return DEFAULT_CONGESTION
+    return name

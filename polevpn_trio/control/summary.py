@@ -43,6 +43,7 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
         f"login {config.auth_timeout:g} s, without heartbeat {config.idle_timeout:g} s",
     )
     yield "queue", f"{config.queue_bytes} bytes for each gateway"
+    yield "tcp", _congestion(config.tcp_congestion)
     yield from _kcp_options(config.kcp_options)
     if config.site is None:
         yield "own site", "none: only forwards between gateways"
@@ -56,6 +57,7 @@ def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     yield "verified", str(config.router_trust)
     yield "dialect", _dialect(config.features if config.native else None)
     yield "timeouts", f"each attempt {config.connect_timeout:g} s"
+    yield "tcp", _congestion(config.tcp_congestion)
     yield from _kcp_options(config.kcp_options)
     yield from _site(config.site)
     yield "log level", config.log_level
@@ -73,6 +75,10 @@ def _dialect(features: Collection[str] | None) -> str:
     absent = [name for name in FEATURES if name not in features]
     without = f" without {', '.join(absent)}" if absent else ""
     return f"native{without}, classic with the originals"
+
+
+def _congestion(name: str) -> str:
+    return f"congestion control {name} if the kernel has it" if name else "the kernel's defaults"
 
 
 def _kcp_options(options: KcpOptions) -> Iterator[tuple[str, str]]:

@@ -188,6 +188,13 @@ class Conversation:
         return self._queue.end - self._cut
 
     @property
+    def room(self) -> int:
+        """Stream bytes that would be sent at once: what the window takes beside the unsent."""
+        free = self._send_limit() - (self._window.next - self._window.first)
+        room = free * (self._mtu - _HEADER) - (self._queue.end - self._cut)
+        return room if room > 0 else 0
+
+    @property
     def in_flight(self) -> int:
         """Segments sent, from the first that is not acknowledged on."""
         return self._window.next - self._window.first

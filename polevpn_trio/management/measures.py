@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from polevpn_trio.forwarding.statistics import FlowQueueStatistics
 from polevpn_trio.kcp.statistics import ConversationStatistics
 from polevpn_trio.management.answers import Loss, Measured, Rates
 from polevpn_trio.site import SiteStatistics
@@ -86,14 +87,27 @@ class Reading:
     queued_bytes: int | None = None
 
 
-def read_link(link: LinkStatistics, outgoing: OutgoingStatistics | None, **drops: int) -> Reading:
-    """Make a reading of what a link and the queue before it count; ``drops`` come from others."""
+def read_link(
+    link: LinkStatistics,
+    outgoing: OutgoingStatistics,
+    *,
+    before: OutgoingStatistics | None = None,
+    **drops: int,
+) -> Reading:
+    """Make a reading of what a link and the queue in front of it count.
+
+    What a queue that is older than the link had dropped ``before`` is left out. ``drops`` come
+    from others.
+    """
     jitter = None
     rtt = link.smoothed_rtt
     sent, received = Passage(), Passage()
-    queue_delay: float | None = None
-    queued: int | None = None
-    found = dict(drops)
+    waiting = outgoing.waiting
+    queue_delay, queued = waiting.delay, waiting.queued_bytes
+    found = drops | {
+        name: count - (0 if before is None else _queue_drops(before.waiting)[name])
+        for name, count in _queue_drops(waiting).items()
+    }
     for part in link.detail:
         match part:
             case ConversationStatistics():
@@ -105,21 +119,18 @@ def read_link(link: LinkStatistics, outgoing: OutgoingStatistics | None, **drops
                 sent = Passage(part.segments_sent, part.resent, part.resent)
             case PacketChannelStatistics():
                 # The stream beside it carries next to nothing.
-                packets, waiting = part.conversation, part.queue
+                packets = part.conversation
                 jitter = packets.rtt_variation if packets.smoothed_rtt else None
                 sent = _passage(packets.peer_expected, packets.peer_arrived, packets.peer_recovered)
                 received = _passage(packets.expected, packets.arrived, packets.recovered)
-                queue_delay, queued = waiting.delay, waiting.queued_bytes
-                found |= {
-                    "queue_full": waiting.dropped_full,
-                    "queue_delay": waiting.dropped_codel,
-                    "oversize": waiting.oversize + packets.oversize_dropped,
-                    "malformed": drops.get("malformed", 0) + packets.malformed,
-                    "expired": packets.expired,
-                }
-    if outgoing is not None:
-        found["queue_full"] = found.get("queue_full", 0) + outgoing.dropped_packets
-        queued = outgoing.queued_bytes + (queued or 0)
+                # They wait in the conversation's queue, and go past the other one.
+                queue_delay = part.queue.delay
+                queued += part.queue.queued_bytes
+                for name, count in _queue_drops(part.queue).items():
+                    found[name] += count
+                found["oversize"] += packets.oversize_dropped
+                found["malformed"] = found.get("malformed", 0) + packets.malformed
+                found["expired"] = packets.expired
     counters = Counters(
         bytes_sent=link.bytes_sent,
         bytes_received=link.bytes_received,
@@ -128,6 +139,14 @@ def read_link(link: LinkStatistics, outgoing: OutgoingStatistics | None, **drops
         drops=found,
     )
     return Reading(counters, rtt, jitter, queue_delay, queued)
+
+
+def _queue_drops(queue: FlowQueueStatistics) -> dict[str, int]:
+    return {
+        "queue_full": queue.dropped_full,
+        "queue_delay": queue.dropped_codel,
+        "oversize": queue.oversize,
+    }
 
 
 def _passage(sent: int, arrived: int, recovered: int) -> Passage:

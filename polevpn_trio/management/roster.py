@@ -143,9 +143,14 @@ def _troubles(silent: float, counters: Counters, before: Counters | None) -> Ite
         elif loss.before_repair > LOSSY_BEFORE_REPAIR:
             what = f"{loss.before_repair:.0%} lost on the path {direction} it, and repaired"
             yield Trouble(what, LOSS_ADVICE)
-    dropped = sum(counters.drops.values()) - sum(before.drops.values())
+    dropped = _unwanted_drops(counters) - _unwanted_drops(before)
     if dropped > 0:
         yield Trouble(f"{dropped} packets dropped", DROPS_ADVICE)
+
+
+def _unwanted_drops(counters: Counters) -> int:
+    """Packets dropped, without those by which the queue tells a sender how fast the link is."""
+    return sum(counters.drops.values()) - counters.drops.get("queue_delay", 0)
 
 
 class Roster:

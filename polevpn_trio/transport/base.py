@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, Protocol
 
 import attrs
 import trio
@@ -20,8 +20,22 @@ ConsumePackets = Callable[[bytearray], Awaitable[None] | None]
 """Takes whole frames with IP packets in a buffer that it may keep and change; as `Consume` else."""
 
 SEND_BATCH_BYTES = 65_536
-"""What a sender takes from its queue at a time: about the largest amount that one system call
-moves (a UDP_SEGMENT send, four TLS records), so that taking more only adds latency."""
+"""What a link takes from its source at a time, at most: about the largest amount that one system
+call moves (a UDP_SEGMENT send, four TLS records), so that taking more only adds latency."""
+
+
+class Source(Protocol):
+    """Where a link gets the frames that it sends, when it has room for them."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to take."""
+
+    def take(self, most_bytes: int, now: float) -> list[Buffer]:
+        """Take whole frames of about ``most_bytes``; the buffers do not change afterwards.
+
+        ``now`` is Trio's time. There may be none, although some waited.
+        """
 
 
 @attrs.frozen
@@ -116,19 +130,29 @@ class Link(ABC):
 
     @property
     @abstractmethod
-    def ready(self) -> bool:
-        """Whether `send_nowait` may be called: nothing waits, and nobody else is sending."""
+    def room(self) -> int:
+        """Bytes that `send_nowait` may give: 0 while others send, or the link takes no more."""
 
     @abstractmethod
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        """Take whole frames, as `send_batch` does; only while the link is `ready`.
+        """Take whole frames, as `send_batch` does; only while the link has `room`.
 
         They leave with the next `flush`, at the latest.
         """
 
     @abstractmethod
+    def pull_from(self, source: Source) -> None:
+        """From now on take frames from ``source`` as soon as there is room for them, and no sooner.
+
+        Call `flush` when something has come to an empty source.
+        """
+
+    @abstractmethod
     def flush(self) -> None:
-        """Let everything leave that was given to `send_nowait`. Errors end the link, no more."""
+        """Let leave what was given to `send_nowait`, and what the source has, if there is room.
+
+        Errors end the link, no more.
+        """
 
     @abstractmethod
     async def drain(self) -> None:

@@ -19,13 +19,20 @@ import attrs
 import trio
 
 from polevpn_trio.control import advice
-from polevpn_trio.control.config import CertificatePair, KcpOptions, ServerUrl
+from polevpn_trio.control.config import (
+    DEFAULT_CONGESTION,
+    CertificatePair,
+    KcpOptions,
+    ServerUrl,
+)
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.errors import LinkLost, Untrusted
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import Link
 from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.kcp import KcpLink, format_address
+from polevpn_trio.transport.tcp import choose_congestion_control
+from polevpn_trio.transport.tls_link import TlsLink
 from polevpn_trio.transport.udp import UdpSocket
 from polevpn_trio.transport.websocket import open_websocket
 
@@ -111,7 +118,8 @@ class Dialer:
     leaves, and those that other links are using: a default route through the tunnel must not
     swallow the tunnel's own packets. ``trust`` judges what routers show, before anything is said;
     ``certificate`` is what we show them if they ask.
-    ``timeout`` is in seconds, for each address of a server.
+    ``timeout`` is in seconds, for each address of a server. ``tcp_congestion`` names the
+    kernel's congestion control for ``tls`` and ``wss``; "" leaves the default.
     """
 
     kcp_options: KcpOptions
@@ -120,6 +128,7 @@ class Dialer:
     trust: RouterTrust
     names: NameBook = attrs.field(factory=NameBook)
     certificate: CertificatePair | None = None
+    tcp_congestion: str = DEFAULT_CONGESTION
     _in_use: Counter[Address] = attrs.field(factory=Counter)
 
     async def serve_link(self, server: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
@@ -196,7 +205,7 @@ class Dialer:
             self._check(server, stream.peer_chain())
             peer = format_address(address)
             if server.scheme == "tls":
-                return tls.TlsLink(stream, peer)
+                return TlsLink(stream, peer)
             return await open_websocket(stream, peer, server.host, server.path)
         except BaseException:
             stream.close()
@@ -232,6 +241,9 @@ class Dialer:
             connecting = trio.socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
             raise _lost(error) from error
+        name = self.tcp_congestion
+        if name and not choose_congestion_control(connecting, name):
+            log.debug("this kernel does not let us use the congestion control %s", name)
         try:
             await connecting.connect(address)
         except OSError as error:

@@ -22,14 +22,21 @@ from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
 from polevpn_trio.kcp.conversation import Conversation
 from polevpn_trio.transport import eager
-from polevpn_trio.transport.base import Buffer, Consume, ConsumePackets, Link, LinkStatistics
+from polevpn_trio.transport.base import (
+    SEND_BATCH_BYTES,
+    Buffer,
+    Consume,
+    ConsumePackets,
+    Link,
+    LinkStatistics,
+    Source,
+)
 from polevpn_trio.transport.dtls import DtlsSession
 from polevpn_trio.transport.packet_channel import PacketChannel
 
 UNSENT_LIMIT = 131_072
-"""Bytes that may wait inside the conversation before the sender stops taking from its queue:
-two socket batches, enough to fill the window from when an acknowledgement opens it, and
-little enough that control frames need not wait behind much."""
+"""Bytes that may wait inside the conversation before `KcpLink.send_batch` waits. Only what
+goes past the source of packets can wait there at all."""
 
 RECEIVE_BUDGET = 16
 """Socket batches (of at most 64 KiB) taken in before acknowledgements leave and other tasks
@@ -53,6 +60,10 @@ both programs a wake-up while the packet is under way."""
 
 DATAGRAM_WINDOW = 16_384
 """Datagrams with packets that may be under way: 300 ms at 600 Mbit/s."""
+
+CHANNEL_ROOM = 1 << 20
+"""Bytes that may be given at a time to the queue for packets beside the stream: more than any
+batch has, since to wait in the link's queue first would only cost another copy."""
 
 _IP_COMMANDS = (S2C_IPDATA, C2S_IPDATA)
 
@@ -101,6 +112,7 @@ class KcpLink(Link):
             ack_delay=ACK_DELAY,
             output=_OUTPUT,
         )
+        self._source: Source | None = None
         self._blocked = False
         self._failure: Exception | None = None
         # Set by `receive_each`; called at once while its task has nothing to do but wait.
@@ -155,13 +167,13 @@ class KcpLink(Link):
                 await self._timer.run()
 
     @property
-    def ready(self) -> bool:
-        """Whether the conversation takes more at once; the queue for packets always does."""
-        return (
-            not (self._blocked and self._packets is None)
-            and not self._closed.is_set()
-            and self._conversation.unsent_bytes < UNSENT_LIMIT
-        )
+    def room(self) -> int:
+        """What the window takes at once; packets beside the stream have a queue of their own."""
+        if self._closed.is_set():
+            return 0
+        if self._packets is not None:
+            return CHANNEL_ROOM if self._conversation.unsent_bytes < UNSENT_LIMIT else 0
+        return 0 if self._blocked else self._conversation.room
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
         """Put frames into the conversation they belong to; a buffer has those of one kind."""
@@ -171,6 +183,23 @@ class KcpLink(Link):
             else:
                 self._conversation.send(buffer)
             self._bytes_sent += len(buffer)
+
+    def pull_from(self, source: Source) -> None:
+        """Take frames from ``source`` whenever the window opens."""
+        self._source = source
+        self.flush()
+
+    def _pull(self, now: float) -> None:
+        """Take frames for the next poll: what the window takes, and one socket batch at most.
+
+        Packets that travel beside the stream have a queue of their own, which takes them all.
+        """
+        source = self._source
+        while source is not None and source.waiting:
+            most = min(self.room, SEND_BATCH_BYTES - self._conversation.unsent_bytes)
+            if most <= 0:
+                return
+            self.send_nowait(source.take(most, now))
 
     def flush(self) -> None:
         """Send what is due; what goes wrong with that ends this link alone."""
@@ -194,10 +223,8 @@ class KcpLink(Link):
         self._send_due(conversation, now)
         if self._blocked:
             self._timer.stop()
-        elif packets is None:
-            self._timer.set(conversation.next_timeout())
         else:
-            self._timer.set(min(conversation.next_timeout(), packets.next_timeout()))
+            self._timer.set(self._next_turn(now))
         self._progress.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
             self._fail(LinkLost("the peer acknowledges nothing"))
@@ -207,12 +234,21 @@ class KcpLink(Link):
         for _ in range(FLUSH_BUDGET):
             if self._blocked:
                 return
+            self._pull(now)
             count = conversation.poll_datagrams(now)
             if count == 0:
                 return
             self._blocked = not self._session.send_batch_nowait(
                 conversation.datagrams, conversation.sizes, count
             )
+
+    def _next_turn(self, now: float) -> float:
+        """When `_flush` has something to do again."""
+        source = self._source
+        if source is not None and source.waiting and self.room:
+            return now
+        due = self._conversation.next_timeout()
+        return due if self._packets is None else min(due, self._packets.next_timeout())
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error

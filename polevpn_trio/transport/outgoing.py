@@ -1,140 +1,144 @@
-"""The bounded queue in front of one link: packets, and control frames that go ahead of them.
+"""What waits for one link: packets in a flow queue, and control frames that go ahead of them.
 
-A memory channel whose bound is in bytes, since a batch may hold one packet or fifty. Who is full
-drops and counts; it never makes another gateway wait.
+Links take from here, as much as they have room for and not before they have it: what has left
+cannot be overtaken any more. Who brings too much loses packets of its own flow, counted; it never
+makes another gateway wait.
 """
 
 from __future__ import annotations
 
-import contextlib
+import math
+from collections.abc import Callable, Iterable
+from random import SystemRandom
 
 import attrs
-import trio
 
-from polevpn_trio.batch import FrameBatch
-
-MAX_BATCHES = 16_384
-"""Bound of the queue in batches: single small packets reach it before the byte limit, so
-it keeps the Python objects of a stalled link to a few megabytes."""
+from polevpn_trio.batch import SEQUENCES_FOREIGN, SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.forwarding.flow_queue import FlowQueue
+from polevpn_trio.forwarding.statistics import FlowQueueStatistics
+from polevpn_trio.frames.segmentation import clear_sequences
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer
 
 MAX_CONTROL_FRAMES = 256
 """Control frames that may wait: the answers to 40 minutes of heartbeats."""
 
-SPARSE = 4
-"""A waiting batch is copied out of a buffer that is this many times its size or more: it would
-keep all of that in memory, though only its own bytes count against the limit."""
+_SEEDS = SystemRandom()
 
 
 @attrs.frozen
 class OutgoingStatistics:
-    """What passed the queue and what did not fit, in packets and bytes.
+    """What was meant for the link, in packets and bytes, whether it passed or had to wait.
 
-    ``dropped_control`` counts control frames.
+    Of the packets some may have been dropped since: ``waiting`` counts those, by reason, and tells
+    what waits now. ``dropped_control`` counts control frames.
     """
 
     packets: int
     bytes: int
-    dropped_packets: int
     dropped_control: int
-    queued_bytes: int
-
-
-_WAKE = FrameBatch(b"", 0)
-"""Sent through the channel so that its receiver looks at the control frames."""
+    waiting: FlowQueueStatistics
 
 
 class OutgoingQueue:
-    """Packets on their way to one link, at most ``limit`` bytes of them.
+    """Frames on their way to one link, packets of at most ``limit`` bytes among them.
 
-    Any number of tasks may put, one may get.
+    Times are in seconds of a clock that goes forward.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._send, self._receive = trio.open_memory_channel[FrameBatch](MAX_BATCHES)
-        self._control: list[FrameBatch] = []
-        self._queued = 0
+        self._flows = FlowQueue(_SEEDS.getrandbits(64), limit)
+        self._control: list[bytes] = []
         self._packets = 0
         self._bytes = 0
-        self._dropped = 0
         self._dropped_control = 0
-        self._awaited = False
+        # Since when something waits and the link takes nothing.
+        self._stalled_since = math.inf
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is queued, and who empties the queue waits for something to come."""
-        return self._awaited
+    def waiting(self) -> bool:
+        """Whether anything waits: then nothing may go past the queue."""
+        return self._flows.queued > 0 or bool(self._control)
+
+    @property
+    def stalled_since(self) -> float:
+        """Since when the link has taken nothing although something waits; inf if nothing does."""
+        return self._stalled_since
 
     def note_bypass(self, batch: FrameBatch) -> None:
         """Count a batch that went straight to the link, since nothing was queued before it."""
         self._packets += batch.packets
         self._bytes += len(batch.data)
 
-    def put_nowait(self, batch: FrameBatch) -> bool:
-        """Queue a batch, or drop and count it when the queue is full."""
-        size = len(batch.data)
-        data = batch.data
-        if self._queued and self._queued + size > self._limit:
-            self._dropped += batch.packets
-            return False
-        if self._queued and isinstance(data, memoryview) and size * SPARSE <= len(data.obj):  # type: ignore[arg-type]  # bytes-like
-            batch = FrameBatch(bytes(data), batch.packets)
-        try:
-            self._send.send_nowait(batch)
-        except trio.WouldBlock:
-            self._dropped += batch.packets
-            return False
-        self._awaited = False
-        self._queued += size
-        self._packets += batch.packets
-        self._bytes += size
-        return True
+    def put_nowait(self, batch: FrameBatch, now: float) -> None:
+        """Queue packets; when that is too much, the fattest flow loses its oldest ones."""
+        self.note_bypass(batch)
+        self._put(batch, now)
 
-    def put_control_nowait(self, frame: bytes) -> bool:
+    def _put(self, batch: FrameBatch, now: float) -> None:
+        if batch.sequences == SEQUENCES_FOREIGN:
+            # They would look like super-packets in the queue.
+            clear_sequences(memoryview(batch.data))
+        self._note_waiting(now)
+        self._flows.enqueue_batch(batch.data, now)
+
+    def put_control_nowait(self, frame: bytes, now: float) -> bool:
         """Queue a control frame ahead of all packets, or drop and count it when too many wait."""
         if len(self._control) >= MAX_CONTROL_FRAMES:
             self._dropped_control += 1
             return False
-        self._awaited = False
-        self._control.append(FrameBatch(frame, 0))
-        with contextlib.suppress(trio.WouldBlock):
-            self._send.send_nowait(_WAKE)
+        self._note_waiting(now)
+        self._control.append(frame)
         return True
 
-    async def get_batches(self, most_bytes: int) -> list[FrameBatch]:
-        """Wait until something is there; take control frames, then packets.
+    def _note_waiting(self, now: float) -> None:
+        if not self.waiting:
+            self._stalled_since = now
 
-        Takes up to about ``most_bytes`` of packets. Nothing may come of it: a control frame
-        that was taken already leaves its wake-up behind.
+    def take(self, most_bytes: int, now: float) -> list[Buffer]:
+        """Take all control frames, and packets of up to ``most_bytes``, but one if any waits.
+
+        Nothing may come of it although something waited: the flow queue drops packets that
+        stood too long as late as here.
         """
-        try:
-            batches = [self._receive.receive_nowait()]
-            await trio.lowlevel.checkpoint()
-        except trio.WouldBlock:
-            self._awaited = True
-            try:
-                batches = [await self._receive.receive()]
-            finally:
-                self._awaited = False
-        size = len(batches[0].data)
-        while size < most_bytes:
-            try:
-                batch = self._receive.receive_nowait()
-            except trio.WouldBlock:
-                break
-            batches.append(batch)
-            size += len(batch.data)
-        self._queued -= size
-        taken, self._control = self._control, []
-        taken += [batch for batch in batches if batch is not _WAKE]
+        taken: list[Buffer] = []
+        if self._control:
+            taken += self._control
+            self._control.clear()
+        if self._flows.queued:
+            batch = self._flows.dequeue_batch(most_bytes, now)
+            if batch.packets:
+                taken.append(batch.data)
+        self._stalled_since = now if self._flows.queued else math.inf
         return taken
+
+    def convert(self, change: Callable[[FrameBatch], Iterable[FrameBatch]], now: float) -> None:
+        """Put in place of the packets that wait what ``change`` makes of them."""
+        waiting = []
+        while self._flows.queued:
+            taken = self._flows.dequeue_batch(SEND_BATCH_BYTES, now)
+            waiting.append(FrameBatch(taken.data, taken.packets, SEQUENCES_OFFLOAD))
+        for batch in waiting:
+            for changed in change(batch):
+                self._put(changed, now)
+
+    def discard(self, now: float) -> int:
+        """Drop all that waits; return how many frames with packets there were."""
+        self._control.clear()
+        count = 0
+        while self._flows.queued:
+            count += self._flows.dequeue_batch(SEND_BATCH_BYTES, now).packets
+        self._stalled_since = math.inf
+        return count
+
+    def release_idle(self, now: float) -> None:
+        """Give memory back that has not been needed for a while."""
+        self._flows.release_idle(now)
 
     def statistics(self) -> OutgoingStatistics:
         """Return the counters."""
         return OutgoingStatistics(
             packets=self._packets,
             bytes=self._bytes,
-            dropped_packets=self._dropped,
             dropped_control=self._dropped_control,
-            queued_bytes=self._queued,
+            waiting=self._flows.statistics(),
         )

@@ -1,4 +1,4 @@
-"""``tls://``: frames straight in a TLS stream over TCP.
+"""TLS over TCP, as a stream that carries bytes in bulk, for ``tls://`` and ``wss://``.
 
 OpenSSL works on the socket itself (`TlsSocket`), not through memory buffers as `trio.SSLStream`
 does: on bulk data that is between two and three times as fast, since nothing is copied through
@@ -8,11 +8,11 @@ Python between the kernel and OpenSSL.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import trio
 from OpenSSL import SSL
@@ -21,9 +21,10 @@ from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
-from polevpn_trio.transport.base import Buffer, Consume, ConsumePackets, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.openssl import ask_for_certificate, use_pair
+from polevpn_trio.transport.tcp import FIRST_LIMIT, NotSentLimit
 from polevpn_trio.transport.tcp_info import TcpStatistics
 from polevpn_trio.transport.tls_socket import TlsSocket
 
@@ -35,11 +36,6 @@ RECORD_SIZE = 16_384
 
 LINGER_SECONDS = 0.5
 """How long a closed link waits for the peer to end its side as well."""
-
-NOT_SENT_LIMIT = 131_072
-"""Bytes that may wait in the kernel beyond what is on its way: what is more only makes control
-frames, and the answers of TCP inside the tunnel, wait behind it."""
-
 
 # Forward secrecy and AEAD only; AES-128 first, being faster and no weaker in practice.
 _TLS_1_2_SUITES = b"ECDH+AESGCM:ECDH+CHACHA20:!aNULL"
@@ -98,6 +94,10 @@ class TlsStream(trio.abc.Stream):
         self._shut_down = False
         # What `send_nowait` could not send.
         self._rest = memoryview(b"")
+        self._sent = 0
+        self._not_sent_limit = NotSentLimit()
+        self._poll = select.poll()
+        self._poll.register(secured.fileno(), select.POLLOUT)
 
     @classmethod
     async def handshake(
@@ -115,7 +115,7 @@ class TlsStream(trio.abc.Stream):
             plain.getpeername()
             plain.setblocking(False)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_LIMIT)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FIRST_LIMIT)
             secured = TlsSocket(plain, context, server_name)
         except (OSError, ValueError) as error:
             # A peer that has reset the connection already, a name that cannot be one.
@@ -246,6 +246,7 @@ class TlsStream(trio.abc.Stream):
             except (OSError, ValueError) as error:
                 raise trio.BrokenResourceError(_reason(error)) from error
             else:
+                self._sent += sent
                 view = view[sent:]
 
     @property
@@ -262,7 +263,9 @@ class TlsStream(trio.abc.Stream):
         view = memoryview(data)
         try:
             while view:
-                view = view[self._socket.send(view) :]
+                sent = self._socket.send(view)
+                self._sent += sent
+                view = view[sent:]
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             self._rest = view
             return False
@@ -270,6 +273,30 @@ class TlsStream(trio.abc.Stream):
             self._broken = True
             raise trio.BrokenResourceError(_reason(error)) from error
         return True
+
+    @property
+    def portion(self) -> int:
+        """Bytes to send at a time, each when `takes_more`: more would wait in the kernel."""
+        return self._not_sent_limit.bytes // 2
+
+    def takes_more(self) -> bool:
+        """Whether the kernel has passed on most of what it had; only while `ready`."""
+        return bool(self._poll.poll(0))
+
+    async def finish(self) -> None:
+        """Send the rest that `send_nowait` has left, and wait until the stream `takes_more`.
+
+        Raises trio.BrokenResourceError when the connection failed.
+        """
+        if not self.ready:
+            await self.send_all(b"")
+        if self.takes_more():
+            return
+        await trio.lowlevel.wait_writable(self._socket)
+        if self._not_sent_limit.note_waited(self._sent, trio.current_time()):
+            limit = self._not_sent_limit.bytes
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limit)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes data again."""
@@ -341,129 +368,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
-
-
-class TlsLink(Link):
-    """Frames in a TLS stream."""
-
-    scheme = "tls"
-
-    def __init__(self, stream: TlsStream, peer: str) -> None:
-        super().__init__(stream.identity())
-        self.peer = peer
-        self._stream = stream
-        self._given: list[Buffer] = []
-        self._unfinished = trio.Event()
-        self._failure: LinkLost | None = None
-        self._bytes_sent = 0
-        self._bytes_received = 0
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Finish what the socket would not take at once, and at the end let the peer hear it."""
-        task_status.started()
-        try:
-            while True:
-                await self._unfinished.wait()
-                if self._closed.is_set():
-                    break
-                self._unfinished = trio.Event()
-                await self._send_all(b"")
-        finally:
-            self.close()
-            with trio.move_on_after(LINGER_SECONDS, shield=True):
-                await self._stream.linger()
-            self._stream.close()
-
-    @property
-    def ready(self) -> bool:
-        """Whether the stream takes more at once."""
-        return self._stream.ready and not self._closed.is_set()
-
-    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        """Keep frames for the next flush, where they share a record."""
-        self._given += buffers
-
-    def flush(self) -> None:
-        """Send what was given; what goes wrong with that ends this link alone."""
-        if not self._given:
-            return
-        given, self._given = self._given, []
-        data = given[0] if len(given) == 1 else b"".join(given)
-        self._bytes_sent += len(data)
-        try:
-            if not self._stream.send_nowait(data):
-                self._unfinished.set()
-        except trio.BrokenResourceError as error:
-            self._failure = LinkLost(f"cannot send: {error}")
-            self.close()
-
-    async def send_batch(self, buffers: Sequence[Buffer]) -> None:
-        """Send whole frames, small ones together in one record."""
-        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-        await self._send_all(data)
-        self._bytes_sent += len(data)
-
-    async def _send_all(self, data: Buffer) -> None:
-        try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise LinkLost(f"cannot send: {error}") from error
-
-    async def receive(self) -> Buffer:
-        """Wait for the next piece of the peer's stream."""
-        try:
-            data = await self._stream.receive_some()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise self._failure or LinkLost(f"cannot receive: {error}") from error
-        self._note(data)
-        return data
-
-    def _note(self, data: Buffer) -> None:
-        if not data:
-            raise LinkLost("the peer closed the link")
-        self._bytes_received += len(data)
-        self.heard = trio.current_time()
-
-    async def receive_each(
-        self, consume: Consume, consume_packets: ConsumePackets | None = None
-    ) -> NoReturn:
-        """Call ``consume`` with each piece of the stream, straight from the socket."""
-        rest: Awaitable[None] | None = None
-
-        def take() -> bool:
-            nonlocal rest
-            data = self._stream.receive_nowait()
-            if data is not None:
-                self._note(data)
-                rest = consume(data)
-            return rest is None
-
-        while True:
-            try:
-                if take():
-                    await self._stream.while_readable(take)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise self._failure or LinkLost(f"cannot receive: {error}") from error
-            if rest is not None:
-                await rest
-                rest = None
-
-    async def drain(self) -> None:
-        """Return at once: what was sent is the kernel's to deliver, even after a close."""
-        await trio.lowlevel.checkpoint()
-
-    def close(self) -> None:
-        """Send close_notify and end the link; `run` closes the connection a little later."""
-        self._stream.shut_down()
-        super().close()
-        self._unfinished.set()
-
-    def statistics(self) -> LinkStatistics:
-        """Return the counters."""
-        return LinkStatistics(
-            transport=self.scheme,
-            peer=self.peer,
-            bytes_sent=self._bytes_sent,
-            bytes_received=self._bytes_received,
-            detail=self._stream.statistics(),
-        )

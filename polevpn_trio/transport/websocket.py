@@ -16,7 +16,15 @@ import trio
 
 from polevpn_trio.control.web import DEFAULT_SITE, WebSite
 from polevpn_trio.errors import BadPacket, LinkLost
-from polevpn_trio.transport.base import Buffer, Consume, ConsumePackets, Link, LinkStatistics
+from polevpn_trio.transport.base import (
+    Buffer,
+    Consume,
+    ConsumePackets,
+    Link,
+    LinkStatistics,
+    Source,
+)
+from polevpn_trio.transport.stream_sender import StreamSender
 from polevpn_trio.transport.tls import TlsStream
 from polevpn_trio.transport.web_server import serve_until_websocket
 from polevpn_trio.transport.websocket_frames import (
@@ -70,9 +78,7 @@ class WebSocketLink(Link):
         self._stream = stream
         self._builder = WebSocketFrameBuilder(is_client, SystemRandom())
         self._reader = WebSocketFrameReader(not is_client)
-        self._given: list[Buffer] = []
-        # For `run`: a ping, or a rest that the socket would not take at once.
-        self._due = trio.Event()
+        self._sender = StreamSender(stream, self._build_message)
         self._receiving: trio.CancelScope | None = None
         self._receiver_left = trio.Event()
         self._failure: str | None = None
@@ -97,14 +103,14 @@ class WebSocketLink(Link):
             self._stream.close()
 
     async def _send_what_is_due(self) -> None:
-        """Finish what `flush` began, and answer pings: who receives must not wait for that."""
+        """Send what `flush` could not, and answer pings: who receives must not wait for that."""
         while not self._closed.is_set():
-            await self._due.wait()
-            self._due = trio.Event()
+            await self._sender.wait_due()
             ping, self._reader.ping = self._reader.ping, None
-            pong = b"" if ping is None else self._builder.build_control(PONG, ping)
             try:
-                await self._stream.send_all(pong)
+                if ping is not None:
+                    await self._stream.send_all(self._builder.build_control(PONG, ping))
+                await self._sender.finish()
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._fail(f"cannot send: {error}")
 
@@ -124,23 +130,25 @@ class WebSocketLink(Link):
             log.debug("wss %s: closing failed: %r", self.peer, error)
 
     @property
-    def ready(self) -> bool:
-        """Whether the stream takes more at once."""
-        return self._stream.ready and not self._closed.is_set()
+    def room(self) -> int:
+        """What the stream takes at once."""
+        return 0 if self._closed.is_set() else self._sender.room
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
         """Keep frames for the next flush, where they share a message."""
-        self._given += buffers
+        self._sender.give(buffers)
+
+    def pull_from(self, source: Source) -> None:
+        """Take frames from ``source`` whenever the kernel has few left."""
+        self._sender.pull_from(source)
+        self.flush()
 
     def flush(self) -> None:
-        """Send what was given; what goes wrong with that ends this link alone."""
-        if not self._given or self._closed.is_set():
+        """Send what is there; what goes wrong with that ends this link alone."""
+        if self._closed.is_set():
             return
-        given, self._given = self._given, []
-        message = self._build_message(given)
         try:
-            if not self._stream.send_nowait(message):
-                self._due.set()
+            self._sender.flush()
         except trio.BrokenResourceError as error:
             self._fail(f"cannot send: {error}")
 
@@ -219,7 +227,7 @@ class WebSocketLink(Link):
         payload = self._reader.receive_data_untrusted(data)
         self._bytes_received += len(payload)
         if self._reader.ping is not None:
-            self._due.set()
+            self._sender.wake()
         return payload
 
     def _check_ended(self) -> None:
@@ -252,7 +260,7 @@ class WebSocketLink(Link):
     def close(self) -> None:
         """End the link for its users, and have `run` do the closing handshake."""
         super().close()
-        self._due.set()
+        self._sender.wake()
         if self._receiving is not None:
             self._receiving.cancel()
 

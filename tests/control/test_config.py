@@ -219,6 +219,7 @@ def test_every_key_of_a_router(place: Place) -> None:
         "auth_timeout": 1,
         "queue_bytes": 65536,
         "native": False,
+        "tcp_congestion": "",
     }
     values["kcp"]["listen"] = ":443"
     values["tls"]["enable"] = False
@@ -231,6 +232,7 @@ def test_every_key_of_a_router(place: Place) -> None:
     )
     assert (config.idle_timeout, config.auth_timeout) == (30.0, 1.0)
     assert (config.queue_bytes, config.log_level, config.native) == (65536, "error", True)
+    assert config.tcp_congestion == ""
 
 
 @pytest.mark.parametrize("name", ["router", "gateway"])
@@ -428,6 +430,8 @@ ROUTER_MISTAKES = [
     ("idle_timeout", 10, "idle_timeout: 10, expected a number from 15 to 86400 (seconds)"),
     ("auth_timeout", 1000, "auth_timeout: 1000, expected a number from 1 to 120 (seconds)"),
     ("queue_bytes", 1, "queue_bytes: 1, expected a whole number from 65536 to 1073741824"),
+    ("tcp_congestion", "BBR!", 'tcp_congestion: "BBR!", expected the name of a congestion'),
+    ("tcp_congestion", 1, "tcp_congestion: a number, expected the name of a congestion"),
 ]
 
 

@@ -53,6 +53,7 @@ def test_a_gateway() -> None:
         "verified by the certificate of its first use (known)",
         "dialect classic only",
         "timeouts each attempt 5 s",
+        "tcp congestion control bbr if the kernel has it",
         "kcp options datagrams of 1200 bytes, windows of 128 (send) and 256 (receive) segments, "
         "repair up to 25 %",
         "gateway 10.8.0.2 and fd08::2 on a new tun device",
@@ -82,6 +83,7 @@ def test_a_router() -> None:
         "dialect native, classic with the originals",
         "timeouts login 10 s, without heartbeat 60 s",
         "queue 4194304 bytes for each gateway",
+        "tcp congestion control bbr if the kernel has it",
         "own site none: only forwards between gateways",
         "log level info",
     ]

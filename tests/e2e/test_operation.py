@@ -91,7 +91,7 @@ def test_a_router_tells_of_its_sites(overlay: Overlay) -> None:
     assert nowhere.returncode == 1
     assert "dropped (no_route)" in nowhere.stdout
     tree = ask(overlay.router, "status", "--tree").stdout
-    assert all(name in tree for name in ("udp:443", "tcp:443", "control", "receiver", "sender"))
+    assert all(name in tree for name in ("udp:443", "tcp:443", "control", "receiver", "keepalive"))
 
     second.stop()
     wait_until(lambda: state(overlay.router) == "down", 20, "the router to miss a site")

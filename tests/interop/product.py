@@ -181,11 +181,18 @@ class GatewayRun:
     def complaints(self) -> list[str]:
         return [line for line in self.running.log().splitlines() if SERIOUS.search(line)]
 
-    def send_udp(self, destination: str, payload: bytes, family: int = socket.AF_INET) -> None:
-        """From the host's own kernel, as any program on it would."""
+    def send_udp(
+        self,
+        destination: str,
+        payload: bytes,
+        family: int = socket.AF_INET,
+        port: int = 0,
+    ) -> None:
+        """From the host's own kernel, as any program on it would, from any port unless told."""
 
         def send() -> None:
             with socket.socket(family, socket.SOCK_DGRAM) as sender:
+                sender.bind(("", port))
                 sender.sendto(payload, (destination, 9))
 
         self.host.call(send)

@@ -298,6 +298,11 @@ def test_short_frame_closes(pump: Pump, client: MakeClient, scheme: str, length:
 # --- Forwarding --------------------------------------------------------------------------
 
 
+def flow_of(packet: bytes) -> bytes:
+    """Protocol and addresses."""
+    return packet[9:10] + packet[12:20]
+
+
 @pytest.mark.parametrize("second", ["kcp", "tls"])
 @pytest.mark.parametrize("first", ["kcp", "tls"])
 def test_forwarding(pump: Pump, gateway: MakeGateway, first: str, second: str) -> None:
@@ -308,7 +313,8 @@ def test_forwarding(pump: Pump, gateway: MakeGateway, first: str, second: str) -
     for packet in packets:
         a.send_packet(packet)
     pump.until(lambda: len(b.packets) >= len(packets), "packets there")
-    assert b.packets == packets
+    # Flows take turns, so only the order inside of each is kept.
+    assert sorted(b.packets, key=flow_of) == sorted(packets, key=flow_of)
     back = [icmp_echo("192.168.32.9", "192.168.31.9", n, number=n) for n in range(50)]
     for packet in back:
         b.send_packet(packet)

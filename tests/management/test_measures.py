@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -11,9 +13,15 @@ from polevpn_trio.kcp.conversation import Conversation
 from polevpn_trio.management.answers import Loss
 from polevpn_trio.management.measures import Counters, Passage, Reading, measured, read_link
 from polevpn_trio.transport.base import LinkStatistics
-from polevpn_trio.transport.outgoing import OutgoingStatistics
+from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.transport.packet_channel import PacketChannel, PacketChannelStatistics
 from polevpn_trio.transport.tcp_info import TcpStatistics
+
+
+def outgoing(**waiting: Any) -> OutgoingStatistics:
+    """Statistics of an empty queue, with changes to what it says of packets."""
+    empty = OutgoingQueue(1 << 20).statistics()
+    return attrs.evolve(empty, waiting=attrs.evolve(empty.waiting, **waiting))
 
 
 def test_a_kcp_link_tells_round_trip_jitter_and_what_was_sent_again() -> None:
@@ -24,7 +32,7 @@ def test_a_kcp_link_tells_round_trip_jitter_and_what_was_sent_again() -> None:
     statistics = conversation.statistics()
     assert statistics.resent_timeout > 0
     link = LinkStatistics("kcp", "192.0.2.1:443", 10, 20, 0.05, (statistics,))
-    reading = read_link(link, None)
+    reading = read_link(link, outgoing())
     assert (reading.rtt, reading.jitter) == (0.05, None)
     resent = statistics.resent_timeout + statistics.resent_fast + statistics.resent_early
     assert reading.counters.passage_sent == Passage(statistics.segments_sent, resent, resent)
@@ -33,11 +41,22 @@ def test_a_kcp_link_tells_round_trip_jitter_and_what_was_sent_again() -> None:
 def test_a_tcp_link_tells_what_the_kernel_knows() -> None:
     tcp = TcpStatistics(0.02, 0.004, segments_sent=100, resent=3, path_mtu=1500)
     link = LinkStatistics("tls", "192.0.2.1:443", 10, 20, None, (tcp,))
-    outgoing = OutgoingStatistics(9, 900, 4, 0, 77)
-    reading = read_link(link, outgoing, malformed=2)
-    assert (reading.rtt, reading.jitter, reading.queued_bytes) == (0.02, 0.004, 77)
-    assert reading.counters.drops == {"malformed": 2, "queue_full": 4}
-    assert measured(reading).loss_sent == Loss(0.03, 0.03)
+    waiting = outgoing(dropped_full=4, dropped_codel=6, queued_bytes=77, delay=0.003)
+    reading = read_link(link, waiting, malformed=2)
+    assert (reading.rtt, reading.jitter) == (0.02, 0.004)
+    assert (reading.queue_delay, reading.queued_bytes) == (0.003, 77)
+    found = measured(reading)
+    assert found.drops == {"malformed": 2, "queue_full": 4, "queue_delay": 6}
+    assert found.loss_sent == Loss(0.03, 0.03)
+
+
+def test_what_the_queue_dropped_before_the_link_came_is_not_counted_again() -> None:
+    link = LinkStatistics("tls", "192.0.2.1:443", 10, 20)
+    before = outgoing(dropped_full=4, dropped_codel=6)
+    assert measured(read_link(link, before, before=before)).drops == {}
+    now = outgoing(dropped_full=5, dropped_codel=8)
+    found = measured(read_link(link, now, before=before))
+    assert found.drops == {"queue_full": 1, "queue_delay": 2}
 
 
 def test_rates_and_losses_are_those_since_the_reading_before() -> None:
@@ -82,7 +101,7 @@ def test_packets_beside_the_stream_tell_losses_both_ways_queue_and_repair() -> N
     link = LinkStatistics(
         "kcp", "192.0.2.1:443", 10, 20, 0.05, (PacketChannelStatistics(statistics, queue, None),)
     )
-    reading = read_link(link, OutgoingStatistics(9, 900, 4, 0, 77), malformed=1)
+    reading = read_link(link, outgoing(dropped_full=4, queued_bytes=77, delay=1.0), malformed=1)
     assert (reading.jitter, reading.queue_delay, reading.queued_bytes) == (0.002, 0.007, 88)
     found = measured(reading)
     assert found.loss_sent == Loss(0.1, 0.02)

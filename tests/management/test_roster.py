@@ -93,6 +93,13 @@ def test_silence_loss_and_drops_make_a_site_degraded() -> None:
     assert trouble.what == "nothing heard for 16 s"
 
 
+def test_a_transfer_that_the_queue_slows_down_is_no_trouble() -> None:
+    roster, peer = Roster(), Peer(Counters(drops={"queue_delay": 3}))
+    roster.joined(peer, "berlin", [], [], peer.connected())
+    [site] = roster.sites()
+    assert site.status(1.0, before=Counters(), seconds=1.0).state == UP
+
+
 def test_of_too_many_sites_the_one_away_longest_is_forgotten() -> None:
     roster, peers = Roster(limit=2), [Peer() for _ in range(3)]
     for number, peer in enumerate(peers):

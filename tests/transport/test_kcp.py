@@ -19,10 +19,13 @@ import trio.testing
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.frames import codec
+from polevpn_trio.kcp.conversation import INITIAL_WINDOW
+from polevpn_trio.kcp.segment import HEADER_SIZE
+from polevpn_trio.transport.base import SEND_BATCH_BYTES
 from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
 from polevpn_trio.transport.packet_channel import PacketChannelStatistics
-from tests.memory_links import IDENTITY
+from tests.memory_links import IDENTITY, Stock, stream
 
 
 class PlainOpener:
@@ -42,8 +45,9 @@ class PlainSession:
         self.identity = IDENTITY
         self.opener = PlainOpener()
         self.carries = True
-        self.full = False
-        self.emptied = trio.Event()
+        self.writable = trio.Event()
+        """Set while the socket takes more."""
+        self.writable.set()
         self.owner: Owner | None = None
         self.taken_at_once = 0
         self.lost: Callable[[bytes], bool] = lambda datagram: False
@@ -55,9 +59,6 @@ class PlainSession:
     def path_mtu(self) -> int:
         return 1500
 
-    async def drain(self) -> None:
-        await self.emptied.wait()
-
     def send_batch_nowait(self, datagrams: Any, sizes: Any, count: int) -> bool:
         if self.carries:
             whole = bytes(datagrams)
@@ -67,7 +68,10 @@ class PlainSession:
                 if not self.lost(datagram):
                     self._nursery.start_soon(self._arrive, datagram)
                 start += size
-        return not self.full
+        return self.writable.is_set()
+
+    async def drain(self) -> None:
+        await self.writable.wait()
 
     async def _arrive(self, datagram: bytes) -> None:
         await trio.sleep(self._delay)
@@ -194,6 +198,61 @@ def test_what_a_link_holds_unsent_is_bounded() -> None:
     over_pair(body)
 
 
+def test_only_what_the_window_takes_leaves_the_source() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        async def listen(link: KcpLink) -> None:
+            while True:
+                received.extend(await link.receive())
+
+        received = bytearray()
+        stock = Stock(1_000_000)
+        session.carries = False
+        near.pull_from(stock)
+        # Nothing is known of the peer's window yet.
+        assert stock.taken == INITIAL_WINDOW * (1350 - HEADER_SIZE)
+        assert near._conversation.unsent_bytes == near.room == 0
+        session.carries = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, near)
+            nursery.start_soon(listen, far)
+            # Each acknowledgement makes it go on: nobody has to flush.
+            while len(received) < stock.size:
+                await trio.sleep(0.1)
+                assert near._conversation.unsent_bytes == 0
+            nursery.cancel_scope.cancel()
+        assert received == stream(0, stock.size)
+        assert near.statistics().bytes_sent == stock.size
+
+    over_pair(body)
+
+
+def test_a_socket_that_takes_no_more_leaves_the_rest_in_the_source() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        async def listen(link: KcpLink) -> None:
+            while True:
+                received.extend(await link.receive())
+
+        received = bytearray()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, near)
+            nursery.start_soon(listen, far)
+            first, then = Stock(500_000), Stock(2_000_000)
+            near.pull_from(first)
+            await trio.sleep(10)
+            session.writable = trio.Event()
+            near.pull_from(then)
+            assert 0 < then.taken <= SEND_BATCH_BYTES
+            assert near.room == 0
+            await trio.sleep(0.01)
+            assert then.taken <= SEND_BATCH_BYTES
+            session.writable.set()
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+        assert received == stream(0, first.size) + stream(0, then.size)
+
+    over_pair(body)
+
+
 def test_a_stream_is_handed_on_at_once_and_in_order_also_around_waits() -> None:
     async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
         received: list[bytes] = []
@@ -219,7 +278,7 @@ def test_a_stream_is_handed_on_at_once_and_in_order_also_around_waits() -> None:
             nursery.start_soon(near.receive_each, ignore)
             nursery.start_soon(far.receive_each, consume)
             for number in range(200):
-                assert near.ready
+                assert near.room
                 near.send_nowait([bytes([number])])
                 near.flush()
                 await trio.sleep(0.1)
@@ -246,8 +305,8 @@ def test_what_goes_wrong_in_handing_on_ends_that_link_with_the_reason() -> None:
             nursery.start_soon(send)
             with pytest.raises(BadPacket, match="nonsense"):
                 await far.receive_each(refuse)
-        assert not far.ready
-        assert near.ready
+        assert not far.room
+        assert near.room
 
     over_pair(body)
 
@@ -357,14 +416,13 @@ def test_packets_wait_in_the_queue_while_the_socket_is_full() -> None:
         async def act() -> None:
             near.open_datagrams(codec.S2C_IPDATA, repair=True)
             far.open_datagrams(codec.C2S_IPDATA, repair=True)
-            session.full = True
+            session.writable = trio.Event()
             for _ in range(3):
                 near.send_nowait([codec.build_frame(codec.C2S_IPDATA, packet(1000))])
                 near.flush()
-            assert near.ready
+            assert near.room
             await trio.testing.wait_all_tasks_blocked()
-            session.full = False
-            session.emptied.set()
+            session.writable.set()
             await trio.sleep(0.1)
 
         _, packets = await exchange(near, far, act)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import random
 import re
 import socket
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
@@ -24,14 +26,19 @@ from polevpn_trio.control.router_trust import Insecure, Pinned, RouterTrust
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import BadPacket, LinkLost, Untrusted
 from polevpn_trio.transport import dtls, tls
-from polevpn_trio.transport.base import Buffer, Link
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link
 from polevpn_trio.transport.dial import Backoff, Dialer
 from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.kcp import KcpLink
+from polevpn_trio.transport.tcp import LARGEST_LIMIT
+from polevpn_trio.transport.tls_link import TlsLink
 from polevpn_trio.transport.udp import UdpSocket
 from polevpn_trio.transport.websocket import accept_websocket
+from tests.memory_links import Stock, stream
 
 SCHEMES = ("kcp", "tls", "wss")
+SIOCOUTQNSD = 0x894B
+"""Asks for the bytes that TCP has not sent for the first time; linux/sockios.h."""
 DEADLINE = 20.0
 """Seconds after which a test that hangs has failed."""
 
@@ -83,7 +90,7 @@ async def listening(scheme: str, certificate: Any) -> AsyncIterator[tuple[int, A
             plain = socket.socket(fileno=accepted.socket.detach())
             stream = await tls.TlsStream.handshake(plain, tls_context)
             if scheme == "tls":
-                await serve(tls.TlsLink(stream, "client"))
+                await serve(TlsLink(stream, "client"))
             else:
                 link = None
                 try:
@@ -219,7 +226,7 @@ def test_what_is_given_without_waiting_arrives_even_if_the_link_takes_no_more_at
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen, ours)
             for _ in range(3):
-                while ours.ready:
+                while ours.room:
                     piece = chooser.randbytes(50_000)
                     ours.send_nowait([piece])
                     ours.flush()
@@ -228,6 +235,55 @@ def test_what_is_given_without_waiting_arrives_even_if_the_link_takes_no_more_at
                 sent += b"and then"
                 assert await collect(theirs, len(sent)) == sent
                 sent.clear()
+            nursery.cancel_scope.cancel()
+
+    over_link(scheme, certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_link_empties_its_source_in_order_and_asks_again_when_flushed(
+    scheme: str, certificates: Any
+) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        stock = Stock(3_000_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, ours)
+            ours.pull_from(stock)
+            got = await collect(theirs, stock.size)
+            assert not stock.waiting
+            assert max(stock.asked) <= SEND_BATCH_BYTES
+            stock.size += 10
+            await ours.send_batch([b"ahead of it "])
+            ours.flush()
+            assert await collect(theirs, 12 + 10) == b"ahead of it " + stream(3_000_000, stock.size)
+            nursery.cancel_scope.cancel()
+        assert got == stream(0, 3_000_000)
+
+    over_link(scheme, certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_source_keeps_what_a_peer_that_reads_nothing_leaves_no_room_for(
+    scheme: str, certificates: Any
+) -> None:
+    async def body(ours: Link, theirs: Link) -> None:
+        stock = Stock(1 << 30)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, ours)
+            ours.pull_from(stock)
+            await trio.testing.wait_all_tasks_blocked(0.3)
+            taken = stock.taken
+            # Windows and the kernel's buffers; of what is in those, little is not on its way.
+            assert taken < 20_000_000
+            if isinstance(ours, KcpLink):
+                assert ours._conversation.unsent_bytes == 0
+            else:
+                stream: Any = ours
+                connection = stream._stream._socket
+                (not_sent,) = array("i", fcntl.ioctl(connection, SIOCOUTQNSD, bytes(4)))
+                assert not_sent <= 2 * LARGEST_LIMIT
+            assert await collect(theirs, taken + 1_000_000)
+            assert stock.taken > taken
             nursery.cancel_scope.cancel()
 
     over_link(scheme, certificates.ecdsa, body)

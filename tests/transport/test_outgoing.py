@@ -1,107 +1,107 @@
-"""The bounded queue in front of a link."""
+"""What waits for a link: control frames first, packets fairly, all of it bounded."""
 
 from __future__ import annotations
 
-import trio
-import trio.testing
+import math
 
-from polevpn_trio.batch import FrameBatch
-from polevpn_trio.transport.outgoing import MAX_BATCHES, MAX_CONTROL_FRAMES, OutgoingQueue
+from polevpn_trio.batch import SEQUENCES_FOREIGN, SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.frames import codec
+from polevpn_trio.transport.outgoing import MAX_CONTROL_FRAMES, OutgoingQueue
+from tests.memory_links import frames, ipv4
 
-
-def batch(size: int, packets: int = 1) -> FrameBatch:
-    return FrameBatch(bytes(size), packets)
-
-
-def test_who_is_full_drops_the_newest_and_counts_packets() -> None:
-    async def main() -> None:
-        queue = OutgoingQueue(1000)
-        assert queue.put_nowait(batch(600, 3))
-        assert not queue.put_nowait(batch(401, 7))
-        assert queue.put_nowait(batch(400, 2))
-        statistics = queue.statistics()
-        assert (statistics.packets, statistics.dropped_packets) == (5, 7)
-        assert statistics.queued_bytes == 1000
-        taken = await queue.get_batches(10_000)
-        assert [each.packets for each in taken] == [3, 2]
-        assert queue.statistics().queued_bytes == 0
-
-    trio.run(main)
+LIMIT = 1 << 20
 
 
-def test_a_batch_larger_than_the_bound_passes_alone() -> None:
-    async def main() -> None:
-        queue = OutgoingQueue(100)
-        assert queue.put_nowait(batch(5000))
-        assert not queue.put_nowait(batch(1))
-
-    trio.run(main)
+def batch(size: int, packets: int = 1, source: str = "10.0.0.1") -> FrameBatch:
+    data = frames(codec.S2C_IPDATA, *[ipv4(source, "10.0.0.2", size)] * packets)
+    return FrameBatch(bytearray(data), packets)
 
 
-def test_takes_about_as_much_as_asked() -> None:
-    async def main() -> None:
-        queue = OutgoingQueue(100_000)
-        for _ in range(5):
-            queue.put_nowait(batch(1000))
-        assert len(await queue.get_batches(2500)) == 3
-        assert len(await queue.get_batches(2500)) == 2
-
-    trio.run(main)
-
-
-def test_tiny_packets_are_bounded_in_number_too() -> None:
-    async def main() -> None:
-        queue = OutgoingQueue(1 << 40)
-        assert all(queue.put_nowait(batch(1)) for _ in range(MAX_BATCHES))
-        assert not queue.put_nowait(batch(1))
-
-    trio.run(main)
+def sizes(queue: OutgoingQueue, most_bytes: int = LIMIT) -> list[int]:
+    return [len(each) for each in queue.take(most_bytes, 0.0)]
 
 
 def test_control_frames_go_ahead_and_have_a_bound_of_their_own() -> None:
-    async def main() -> None:
-        queue = OutgoingQueue(1000)
-        assert queue.put_nowait(batch(1000, 3))
-        assert all(queue.put_control_nowait(b"beat") for _ in range(MAX_CONTROL_FRAMES))
-        assert not queue.put_control_nowait(b"beat")
-        taken = await queue.get_batches(10_000)
-        assert [each.packets for each in taken] == [0] * MAX_CONTROL_FRAMES + [3]
-        statistics = queue.statistics()
-        assert (statistics.dropped_control, statistics.dropped_packets) == (1, 0)
-        assert (statistics.packets, statistics.queued_bytes) == (3, 0)
-
-    trio.run(main)
+    queue = OutgoingQueue(LIMIT)
+    queue.put_nowait(batch(992, 3), 0.0)
+    assert all(queue.put_control_nowait(b"beat", 0.0) for _ in range(MAX_CONTROL_FRAMES))
+    assert not queue.put_control_nowait(b"beat", 0.0)
+    assert sizes(queue) == [4] * MAX_CONTROL_FRAMES + [3000]
+    statistics = queue.statistics()
+    assert statistics.dropped_control == 1
+    assert (statistics.packets, statistics.bytes) == (3, 3000)
+    assert statistics.waiting.queued == statistics.waiting.dropped_full == 0
 
 
-def test_a_small_run_does_not_keep_the_chunk_it_came_in() -> None:
-    async def main() -> None:
-        queue = OutgoingQueue(1 << 20)
-        chunk = memoryview(bytearray(131_072))
-        for _ in range(3):
-            queue.put_nowait(FrameBatch(chunk[:60], 1))
-        first, *waiting = await queue.get_batches(1 << 20)
-        assert isinstance(first.data, memoryview)
-        assert all(isinstance(each.data, bytes) for each in waiting)
-        assert all(bytes(each.data) == bytes(60) for each in waiting)
-
-    trio.run(main)
+def test_gives_no_more_than_asked_for_and_a_quiet_flow_before_a_busy_one() -> None:
+    queue = OutgoingQueue(LIMIT)
+    queue.put_nowait(batch(992, 100), 0.0)
+    assert sizes(queue, 2500) == [2000]
+    queue.put_nowait(batch(92, 1, "10.0.0.3"), 0.0)
+    assert sizes(queue, 100) == [100]
+    assert sizes(queue) == [98_000]
+    assert not queue.waiting
+    assert sizes(queue) == []
 
 
-def test_who_waits_is_woken_by_either() -> None:
-    async def main() -> None:
-        queue = OutgoingQueue(1000)
-        taken = []
+def test_tells_since_when_the_link_takes_nothing() -> None:
+    queue = OutgoingQueue(LIMIT)
+    assert queue.stalled_since == math.inf
+    queue.put_nowait(batch(100, 2), 3.0)
+    queue.put_nowait(batch(100), 4.0)
+    assert queue.stalled_since == 3.0
+    queue.take(1, 5.0)
+    assert queue.stalled_since == 5.0
+    queue.take(LIMIT, 6.0)
+    assert queue.stalled_since == math.inf
+    queue.put_control_nowait(b"beat", 7.0)
+    assert queue.stalled_since == 7.0
 
-        async def take() -> None:
-            for _ in range(2):
-                taken.extend(await queue.get_batches(1000))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take)
-            await trio.testing.wait_all_tasks_blocked()
-            queue.put_nowait(batch(10, 2))
-            await trio.testing.wait_all_tasks_blocked()
-            queue.put_control_nowait(b"beat")
-        assert [each.packets for each in taken] == [2, 0]
+def test_what_went_past_the_queue_is_counted_too() -> None:
+    queue = OutgoingQueue(LIMIT)
+    queue.note_bypass(batch(92, 5))
+    assert (queue.statistics().packets, queue.statistics().bytes) == (5, 500)
+    assert not queue.waiting
 
-    trio.run(main)
+
+def test_sequences_that_mean_nothing_do_not_look_like_super_packets() -> None:
+    frame = codec.build_frame(codec.S2C_IPDATA, ipv4("10.0.0.1", "10.0.0.2", 92), 77)
+    for sequences, expected in ((SEQUENCES_FOREIGN, 0), (SEQUENCES_OFFLOAD, 77)):
+        queue = OutgoingQueue(LIMIT)
+        queue.put_nowait(FrameBatch(memoryview(bytearray(frame)), 1, sequences), 0.0)
+        (taken,) = queue.take(LIMIT, 0.0)
+        assert bytes(taken[4:8]) == expected.to_bytes(4, "big")
+
+
+def test_what_waits_can_be_converted_and_is_not_counted_anew() -> None:
+    queue = OutgoingQueue(LIMIT)
+    queue.put_nowait(batch(92, 3), 0.0)
+    queue.put_nowait(batch(192, 2, "10.0.0.3"), 0.0)
+
+    def without_large(waiting: FrameBatch) -> list[FrameBatch]:
+        reader = codec.FrameReader(codec.S2C_IPDATA, codec.S2C_IPDATA, codec.GROUP_BY_SOURCE)
+        runs = reader.receive_data_untrusted(waiting.data)
+        return [FrameBatch(run.data, run.packets) for run in runs if len(run.data) % 200]
+
+    queue.convert(without_large, 1.0)
+    assert queue.statistics().packets == 5
+    assert sizes(queue) == [300]
+
+
+def test_what_waits_can_be_discarded() -> None:
+    queue = OutgoingQueue(LIMIT)
+    queue.put_nowait(batch(92, 1500), 0.0)
+    queue.put_control_nowait(b"beat", 0.0)
+    assert queue.discard(0.0) == 1500
+    assert not queue.waiting
+    assert queue.stalled_since == math.inf
+
+
+def test_memory_is_given_back_when_nothing_comes_any_more() -> None:
+    queue = OutgoingQueue(LIMIT)
+    queue.put_nowait(batch(992, 100), 0.0)
+    sizes(queue)
+    assert queue.statistics().waiting.memory > 100_000
+    queue.release_idle(60.0)
+    assert queue.statistics().waiting.memory == 0

@@ -13,8 +13,9 @@ import trio
 import trio.testing
 
 from polevpn_trio.errors import HostError, LinkLost
-from polevpn_trio.transport import tls
-from polevpn_trio.transport.tls import TlsLink, TlsStream, client_context, server_context
+from polevpn_trio.transport import tls_link
+from polevpn_trio.transport.tls import TlsStream, client_context, server_context
+from polevpn_trio.transport.tls_link import TlsLink
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -105,7 +106,7 @@ def test_a_closed_link_resets_nothing_that_the_peer_still_says(certificates: Any
 def test_a_peer_that_never_ends_its_side_is_left_in_the_end(
     certificates: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "LINGER_SECONDS", 0.02)
+    monkeypatch.setattr(tls_link, "LINGER_SECONDS", 0.02)
 
     async def body(client: TlsStream, server: TlsStream) -> None:
         link = TlsLink(client, "peer")

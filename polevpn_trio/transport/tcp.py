@@ -1,0 +1,72 @@
+"""What we ask of the kernel's TCP: a congestion control, and little data in wait.
+
+TCP keeps two kinds of data: on its way, as much as the congestion control says, and not sent yet.
+The first is where BBR keeps the queues of the path short, and does not take random loss for a
+full path; of the second we allow no more than a few milliseconds' worth.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+
+import trio
+
+NOT_SENT_SECONDS = 0.004
+"""What may wait in the kernel, in seconds at the connection's rate: enough for us to come round
+again in time, with programs beside us on the same processor."""
+
+FIRST_LIMIT = 65_536
+SMALLEST_LIMIT = 4_096
+LARGEST_LIMIT = 131_072
+"""Bytes that may wait in the kernel: before the rate is known, about two packets, and what brings
+system calls of full size where the connection is fast."""
+
+MEASURE_SECONDS = 0.05
+LONGEST_MEASURE_SECONDS = 0.5
+"""A rate is taken over at least the one, and over no more than the other: a connection that had
+nothing to send in between would seem slow."""
+
+
+class NotSentLimit:
+    """How many ``bytes`` may wait in the kernel (TCP_NOTSENT_LOWAT) by the rate that they leave at.
+
+    Sans-IO: times are in seconds of a clock that goes forward.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = FIRST_LIMIT
+        self._measured_at = -math.inf
+        self._measured = 0
+
+    def note_waited(self, sent: int, now: float) -> bool:
+        """Note that all ``sent`` bytes so far were too much until now; True for a new limit."""
+        elapsed = now - self._measured_at
+        if elapsed < MEASURE_SECONDS:
+            return False
+        count = sent - self._measured
+        self._measured_at = now
+        self._measured = sent
+        if elapsed > LONGEST_MEASURE_SECONDS:
+            return False
+        wanted = int(count / elapsed * NOT_SENT_SECONDS)
+        # One slow moment, such as that of a lost packet, does not make a slow connection.
+        limit = max(wanted, self.bytes // 2, SMALLEST_LIMIT)
+        limit = min(limit, LARGEST_LIMIT)
+        changed = abs(limit - self.bytes) * 8 > self.bytes
+        if changed:
+            self.bytes = limit
+        return changed
+
+
+def choose_congestion_control(connection: trio.socket.SocketType, name: str) -> bool:
+    """Use the congestion control ``name`` on a TCP socket, and on those that it accepts.
+
+    False if the kernel does not have it, or does not let us: it loads what is missing for
+    privileged programs only. The kernel's own choice stays in use then.
+    """
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError:
+        return False
+    return True

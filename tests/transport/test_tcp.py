@@ -1,0 +1,87 @@
+"""What we ask of the kernel's TCP."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import trio
+
+from polevpn_trio.transport.tcp import (
+    FIRST_LIMIT,
+    LARGEST_LIMIT,
+    NOT_SENT_SECONDS,
+    SMALLEST_LIMIT,
+    NotSentLimit,
+    choose_congestion_control,
+)
+
+
+def after_sending(rate: float, seconds: float, limit: NotSentLimit | None = None) -> NotSentLimit:
+    """Send at so many bytes a second over a connection that is always full."""
+    limit = NotSentLimit() if limit is None else limit
+    sent = 0
+    for tick in range(int(seconds * 100)):
+        limit.note_waited(sent, 5.0 + tick / 100)
+        sent += int(rate / 100)
+    return limit
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        (12_500_000, 12_500_000 * NOT_SENT_SECONDS),
+        (5_000_000, 5_000_000 * NOT_SENT_SECONDS),
+        (100_000, SMALLEST_LIMIT),
+        (300_000_000, LARGEST_LIMIT),
+    ],
+)
+def test_the_limit_follows_the_rate(rate: float, expected: float) -> None:
+    assert after_sending(rate, 2.0).bytes == pytest.approx(expected, rel=0.15)
+
+
+def test_it_is_changed_seldom() -> None:
+    limit = NotSentLimit()
+    sent = 0
+    changes = 0
+    for tick in range(1000):
+        changes += limit.note_waited(sent, tick / 100)
+        sent += 60_000 if tick % 2 else 65_000
+    # From the first limit down to what fits the rate, in two steps.
+    assert changes == 2
+
+
+def test_one_slow_moment_only_halves_it() -> None:
+    limit = after_sending(25_000_000, 1.0)
+    before = limit.bytes
+    limit.note_waited(1 << 30, 10.0)
+    limit.note_waited(1 << 30, 10.2)
+    assert limit.bytes == before // 2
+
+
+def test_a_pause_is_no_slow_connection() -> None:
+    limit = NotSentLimit()
+    for tick in range(10):
+        assert not limit.note_waited(tick, tick * 3.0)
+    assert limit.bytes == FIRST_LIMIT
+
+
+def test_the_congestion_control_is_inherited_by_what_is_accepted() -> None:
+    async def main() -> None:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        async with listener:
+            assert choose_congestion_control(listener.socket, "reno")
+            dialled = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+            async with dialled, await listener.accept() as accepted:
+                name = accepted.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+                assert name.rstrip(b"\0") == b"reno"
+
+    trio.run(main)
+
+
+def test_a_congestion_control_that_the_kernel_lacks_is_no_error() -> None:
+    async def main() -> None:
+        with trio.socket.socket() as connection:
+            assert not choose_congestion_control(connection, "no_such_thing")
+
+    trio.run(main)
