@@ -410,6 +410,8 @@ class FlowQueue:
             packet == _NONE
             or now - self._queued_at[packet] < self._target
             or self._flow_bytes[flow] <= self._quantum
+            # The last one may be a super-packet, and all that its sender has under way.
+            or self._flow_bytes[flow] == self._size[packet]
         ):
             self._drop_after[flow] = _NEVER
             return False

@@ -332,7 +332,8 @@ def test_a_queue_below_the_target_stays_whole_for_ever() -> None:
 def test_a_flow_with_a_packet_at_a_time_loses_none_however_slow_the_link() -> None:
     queue = FlowQueue(SEED)
     for step in range(100):
-        queue.enqueue_batch(make_frame(1, 84, step), float(step))
+        size = 84 if step % 2 else 60_000
+        queue.enqueue_batch(make_frame(1, size, step), float(step))
         assert [number_of(frame) for frame in drain(queue, step + 0.9)] == [step]
 
 
@@ -418,7 +419,8 @@ class SlowFlowQueue:
             self.new.append(flow)
 
     def ok_to_drop(self, flow: SlowFlow, now: float) -> bool:
-        if not flow.packets or now - flow.packets[0][1] < TARGET or flow.size <= QUANTUM:
+        few = flow.size <= QUANTUM or len(flow.packets) == 1
+        if few or now - flow.packets[0][1] < TARGET:
             flow.first_above = 0.0
         elif flow.first_above == 0.0:
             flow.first_above = now + INTERVAL
