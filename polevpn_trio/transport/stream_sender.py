@@ -59,13 +59,14 @@ class StreamSender:
             if not self._stream.send_nowait(self._build(given)):
                 self._due.set()
         source = self._source
-        if source is not None and source.waiting and not self._pull(source):
+        now = trio.current_time()
+        if source is not None and source.waiting and not self._pull(source, now):
             self._due.set()
+        self._stream.govern(now)
 
-    def _pull(self, source: Source) -> bool:
+    def _pull(self, source: Source, now: float) -> bool:
         """Send what the source has; False if the stream, or others, must be waited for."""
         stream = self._stream
-        now = trio.current_time()
         left = TURN_BYTES
         while source.waiting:
             if left <= 0 or not stream.ready or not stream.takes_more():

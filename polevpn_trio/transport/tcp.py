@@ -2,13 +2,16 @@
 
 TCP keeps two kinds of data: on its way, as much as the congestion control says, and not sent yet.
 The first is where BBR keeps the queues of the path short, and does not take random loss for a
-full path; of the second we allow no more than a few milliseconds' worth.
+full path; of the second we allow no more than a few milliseconds' worth. Where the congestion
+control does not see a queue, a limit on its rate keeps it short (``path_governor.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
+import struct
 
 import trio
 
@@ -26,6 +29,11 @@ MEASURE_SECONDS = 0.05
 LONGEST_MEASURE_SECONDS = 0.5
 """A rate is taken over at least the one, and over no more than the other: a connection that had
 nothing to send in between would seem slow."""
+
+_SO_MAX_PACING_RATE = 47
+"""linux/asm-generic/socket.h; Python has no name for it."""
+_PACING_RATE = struct.Struct("@L")
+_UNLIMITED = (1 << 8 * _PACING_RATE.size) - 1
 
 
 class NotSentLimit:
@@ -70,3 +78,23 @@ def choose_congestion_control(connection: trio.socket.SocketType, name: str) -> 
     except OSError:
         return False
     return True
+
+
+def limit_rate(connection: socket.socket, rate: float) -> None:
+    """Let TCP send at most ``rate`` bytes per second (SO_MAX_PACING_RATE); inf for no limit.
+
+    A kernel that does not know how goes on without.
+    """
+    value = _UNLIMITED if rate == math.inf else min(max(int(rate), 1), _UNLIMITED - 1)
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, _PACING_RATE.pack(value))
+
+
+def restart_bbr(connection: socket.socket) -> None:
+    """Let BBR forget what it knows of the path, and begin anew; another one goes on as it is."""
+    with contextlib.suppress(OSError):
+        name = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+        if name == b"bbr":
+            # The same name again would change nothing. Reno is there and allowed everywhere.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)

@@ -24,8 +24,9 @@ from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.openssl import ask_for_certificate, use_pair
-from polevpn_trio.transport.tcp import FIRST_LIMIT, NotSentLimit
-from polevpn_trio.transport.tcp_info import TcpStatistics
+from polevpn_trio.transport.path_governor import PathGovernor
+from polevpn_trio.transport.tcp import FIRST_LIMIT, NotSentLimit, limit_rate, restart_bbr
+from polevpn_trio.transport.tcp_info import TcpStatistics, read_path, read_tcp_info
 from polevpn_trio.transport.tls_socket import TlsSocket
 
 RECEIVE_SIZE = 131_072
@@ -96,6 +97,7 @@ class TlsStream(trio.abc.Stream):
         self._rest = memoryview(b"")
         self._sent = 0
         self._not_sent_limit = NotSentLimit()
+        self._governor = PathGovernor()
         self._poll = select.poll()
         self._poll.register(secured.fileno(), select.POLLOUT)
 
@@ -274,6 +276,22 @@ class TlsStream(trio.abc.Stream):
             raise trio.BrokenResourceError(_reason(error)) from error
         return True
 
+    def govern(self, now: float) -> None:
+        """Keep the path's queue short, by what the kernel says of it; after sending.
+
+        ``now`` is Trio's time.
+        """
+        if now < self._governor.due:
+            return
+        sample = read_path(self._socket.plain)
+        if sample is None:
+            return
+        if self._governor.look(sample, now):
+            limit_rate(self._socket.plain, self._governor.limit)
+        if self._governor.restart:
+            self._governor.restart = False
+            restart_bbr(self._socket.plain)
+
     @property
     def portion(self) -> int:
         """Bytes to send at a time, each when `takes_more`: more would wait in the kernel."""
@@ -322,7 +340,7 @@ class TlsStream(trio.abc.Stream):
 
     def statistics(self) -> tuple[TcpStatistics, ...]:
         """Ask the kernel about the connection; () when it is gone."""
-        found = self._socket.tcp_statistics()
+        found = read_tcp_info(self._socket.plain)
         return () if found is None else (found,)
 
     async def linger(self) -> None:

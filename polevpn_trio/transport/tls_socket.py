@@ -16,7 +16,6 @@ from OpenSSL import SSL
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.openssl import peer_chain, reason_of, session_identity
-from polevpn_trio.transport.tcp_info import TcpStatistics, read_tcp_info
 
 _UNEXPECTED_EOF = -1
 """pyOpenSSL's error number for a connection that ended without close_notify."""
@@ -88,6 +87,11 @@ class TlsSocket:
         """Return the descriptor, -1 once closed."""
         return self._plain.fileno()
 
+    @property
+    def plain(self) -> socket.socket:
+        """The TCP socket, to ask and to tune; what it carries is TLS's."""
+        return self._plain
+
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         """Set an option of the TCP socket."""
         self._plain.setsockopt(level, option, value)
@@ -95,10 +99,6 @@ class TlsSocket:
     def getsockopt(self, level: int, option: int) -> int:
         """Return an option of the TCP socket."""
         return self._plain.getsockopt(level, option)
-
-    def tcp_statistics(self) -> TcpStatistics | None:
-        """Return what the kernel knows about the connection, None if it is gone."""
-        return read_tcp_info(self._plain)
 
     def peer_chain(self) -> tuple[bytes, ...]:
         """Return the certificates that the peer has shown, in DER, its own first."""

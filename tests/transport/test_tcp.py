@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import sys
 
 import pytest
 import trio
@@ -14,6 +16,8 @@ from polevpn_trio.transport.tcp import (
     SMALLEST_LIMIT,
     NotSentLimit,
     choose_congestion_control,
+    limit_rate,
+    restart_bbr,
 )
 
 
@@ -85,3 +89,27 @@ def test_a_congestion_control_that_the_kernel_lacks_is_no_error() -> None:
             assert not choose_congestion_control(connection, "no_such_thing")
 
     trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(1_000_000.7, 1_000_000), (6e9, 6_000_000_000), (0.0, 1), (math.inf, 2**64 - 1)],
+)
+def test_the_rate_is_limited_and_freed(rate: float, expected: int) -> None:
+    with socket.socket() as connection:
+        limit_rate(connection, 5e5)
+        limit_rate(connection, rate)
+        set_to = connection.getsockopt(socket.SOL_SOCKET, 47, 8)
+    assert int.from_bytes(set_to, sys.byteorder) == expected
+
+
+@pytest.mark.parametrize("name", ["bbr", "reno"])
+def test_bbr_is_in_use_after_a_restart_and_others_are_not_touched(name: str) -> None:
+    with socket.socket() as connection:
+        option = (socket.IPPROTO_TCP, socket.TCP_CONGESTION)
+        try:
+            connection.setsockopt(*option, name.encode())
+        except OSError:
+            pytest.skip(f"this kernel does not let us use {name}")
+        restart_bbr(connection)
+        assert connection.getsockopt(*option, 16).rstrip(b"\0") == name.encode()
