@@ -1,6 +1,8 @@
 cimport cython
 
 from polevpn_trio.kcp.byte_queue cimport ByteQueue
+from polevpn_trio.kcp.congestion.base cimport AckEvent, CongestionControl
+from polevpn_trio.kcp.datagram.pacer cimport Pacer
 from polevpn_trio.kcp.receive_window cimport ReceiveWindow
 from polevpn_trio.kcp.round_trip cimport RoundTrip
 from polevpn_trio.kcp.segment cimport SegmentHeader
@@ -44,6 +46,13 @@ cdef class Conversation:
 
     cdef ByteQueue _queue
     cdef SendWindow _window
+    cdef readonly CongestionControl congestion
+    cdef public bint more
+    cdef Pacer _pacer
+    cdef double _burst_at
+    cdef AckEvent _event
+    cdef Py_ssize_t _overhead
+    cdef bint _backlog
     cdef ReceiveWindow _arrived
     cdef RoundTrip _round_trip
     cdef SegmentHeader _header
@@ -86,6 +95,20 @@ cdef class Conversation:
 
     cpdef set_mtu(self, Py_ssize_t mtu)
 
+    @cython.locals(room="long long", credit=double, unsent="long long")
+    cpdef long long room(self, double now) noexcept
+
+    cpdef double next_room(self) noexcept
+
+    @cython.locals(pacer=Pacer)
+    cdef bint _may_leave(self, double now) noexcept
+
+    @cython.locals(window=SendWindow)
+    cdef bint _window_open(self) noexcept
+
+    @cython.locals(size="long long")
+    cdef bint _has_segment(self) noexcept
+
     cpdef widen_receive_window(self, int segments)
 
     cpdef send(self, data)
@@ -121,7 +144,7 @@ cdef class Conversation:
     @cython.locals(arrived=ReceiveWindow, data=bytes)
     cpdef bytes receive(self)
 
-    @cython.locals(waits=bint, earliest=double)
+    @cython.locals(waits=bint, earliest=double, due=double)
     cpdef double next_timeout(self) noexcept
 
     cdef bint _has_news(self) noexcept
@@ -152,7 +175,7 @@ cdef class Conversation:
     cdef int _write_resends(self, double now, long long milliseconds) except -1
 
     @cython.locals(
-        window=SendWindow, limit="long long", largest=Py_ssize_t, fresh=bint, size=Py_ssize_t,
+        window=SendWindow, largest=Py_ssize_t, fresh=bint, size=Py_ssize_t,
         sequence="long long",
     )
     cdef int _write_new(self, double now, long long milliseconds) except -1

@@ -8,7 +8,9 @@ in a window of 128 and of 8192:
 * ``byte_queue`` holds the stream from ``send`` until the peer has it; a segment is a range of it;
 * ``send_window`` knows the segments in flight and finds lost ones without a search;
 * ``receive_window`` puts what arrives in order and remembers what to acknowledge;
-* ``round_trip`` derives the retransmission timeout.
+* ``round_trip`` derives the retransmission timeout;
+* ``congestion`` says how much may be under way and how fast to send, which the peer neither
+  knows nor need know.
 
 This module joins them: it reads and writes datagrams and decides what goes into the next one.
 """
@@ -22,6 +24,8 @@ from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.kcp import receive_window, segment
 from polevpn_trio.kcp.byte_queue import SMALLEST as SMALLEST_QUEUE
 from polevpn_trio.kcp.byte_queue import ByteQueue
+from polevpn_trio.kcp.congestion.base import AckEvent, CongestionControl
+from polevpn_trio.kcp.datagram.pacer import Pacer
 from polevpn_trio.kcp.receive_window import ReceiveWindow
 from polevpn_trio.kcp.round_trip import RoundTrip
 from polevpn_trio.kcp.segment import SegmentHeader
@@ -94,7 +98,8 @@ class Conversation:
     ``initial_sequence``, which the protocol fixes at 0. Acknowledgements of segments in order
     may wait ``ack_delay`` seconds for something to travel with (as in TCP, RFC 1122 section
     4.2.3.2); those of others, and every eighth, never do. Conversations of one thread may
-    share their ``output``, where datagrams are made.
+    share their ``output``, where datagrams are made. ``congestion`` decides how much new data
+    leaves, without it the windows alone do; ``overhead`` is what lower layers add to a datagram.
 
     Raises ValueError for parameters out of range.
     """
@@ -112,6 +117,8 @@ class Conversation:
         initial_sequence: int = 0,
         ack_delay: float = 0.0,
         output: DatagramBuffer | None = None,
+        congestion: CongestionControl | None = None,
+        overhead: int = 0,
     ) -> None:
         if not 0 <= conversation_id <= 0xFFFFFFFF:
             raise ValueError(f"conversation id {conversation_id} does not fit in 32 bits")
@@ -139,7 +146,15 @@ class Conversation:
         self.set_mtu(mtu)
 
         self._queue = ByteQueue()
-        self._window = SendWindow(initial_sequence, fast_resend, nodelay)
+        self._overhead = _HEADER + overhead
+        self._window = SendWindow(initial_sequence, fast_resend, nodelay, self._overhead)
+        self.congestion = congestion if congestion is not None else CongestionControl()
+        self._pacer = Pacer(mtu + overhead)
+        # When a burst was last due: it may take more than one poll.
+        self._burst_at = -1.0
+        # Whether something was left waiting by the last poll.
+        self._backlog = False
+        self._event = AckEvent()
         self._arrived = ReceiveWindow(receive_window, initial_sequence)
         self._round_trip = RoundTrip(interval * 1000, 30.0 if nodelay else 100.0)
         self._header = SegmentHeader()
@@ -152,6 +167,8 @@ class Conversation:
 
         # Up to where the stream was cut into segments.
         self._cut = 0
+        self.more = False
+        """Whether more of the stream will be handed in soon: small segments may wait for it."""
         self._send_window = send_window
         self._ramp = min(INITIAL_WINDOW, send_window)
         self._peer_window = INITIAL_WINDOW
@@ -187,12 +204,42 @@ class Conversation:
         """Stream bytes handed in and not yet sent for the first time."""
         return self._queue.end - self._cut
 
-    @property
-    def room(self) -> int:
-        """Stream bytes that would be sent at once: what the window takes beside the unsent."""
-        free = self._send_limit() - (self._window.next - self._window.first)
-        room = free * (self._mtu - _HEADER) - (self._queue.end - self._cut)
-        return room if room > 0 else 0
+    def room(self, now: float) -> int:
+        """Stream bytes that would be sent at once, beside those that are handed in already."""
+        self._pacer.refill(self.congestion.pacing_rate, now)
+        if not (self._window_open() and self._may_leave(now)):
+            return 0
+        room = (self._send_limit() - (self._window.next - self._window.first)) * (
+            self._mtu - _HEADER
+        )
+        if self.congestion.window - self._window.in_flight < room:
+            room = self.congestion.window - self._window.in_flight
+        credit = self._pacer.credit()
+        if credit < room:
+            room = int(credit)
+        unsent = self._queue.end - self._cut
+        if room > unsent:
+            return room - unsent
+        # What waits to become a full segment must not wait for ever.
+        return 1 if unsent < self._mtu - _HEADER else 0
+
+    def next_room(self) -> float:
+        """Tell when there will be `room` if nothing is heard until then: inf if there will not."""
+        return self._pacer.next_burst() if self._window_open() else _NEVER
+
+    def _may_leave(self, now: float) -> bool:
+        """Tell whether a burst is due, or going on; what nothing waits before need be no burst."""
+        pacer = self._pacer
+        return pacer.is_due() or (
+            pacer.credit() > 0 and (self._burst_at == now or not self._backlog)
+        )
+
+    def _window_open(self) -> bool:
+        window = self._window
+        return (
+            window.next - window.first < self._send_limit()
+            and window.in_flight < self.congestion.window
+        )
 
     @property
     def in_flight(self) -> int:
@@ -330,6 +377,9 @@ class Conversation:
             self._ramp += acknowledged
             if self._ramp > self._send_window:
                 self._ramp = self._send_window
+            self._event.clear(self._now)
+            window.finish(self._event)
+            self.congestion.take_event(self._event)
         # A segment with an una of the past was overtaken and knows no news of the window.
         if peer_window >= 0:
             self._set_peer_window(peer_window)
@@ -388,16 +438,22 @@ class Conversation:
             earliest = self._early_at
         if waits and self._probe_at < earliest:
             earliest = self._probe_at
+        if self._has_segment() and self._window_open():
+            due = self._pacer.next_burst()
+            if due < earliest:
+                earliest = due
         return earliest
+
+    def _has_segment(self) -> bool:
+        """Tell whether enough waits for a segment."""
+        size = self._queue.end - self._cut
+        return size > 0 and (not self.more or size >= self._mtu - _HEADER)
 
     def _has_news(self) -> bool:
         """Tell whether something is to be sent whatever the time."""
         return (
             self._tell_window
-            or (
-                self._queue.end > self._cut
-                and self._window.next - self._window.first < self._send_limit()
-            )
+            or (self._has_segment() and self._window_open() and self._may_leave(self._now))
             or self._window.overtaken(self._fast_resend) >= 0
         )
 
@@ -413,6 +469,9 @@ class Conversation:
         arrived = self._arrived
         window = self._window
         self._now = now
+        self._pacer.refill(self.congestion.pacing_rate, now)
+        if self._may_leave(now):
+            self._burst_at = now
         self._output_at = 0
         self._output_start = 0
         self._output_count = 0
@@ -431,6 +490,7 @@ class Conversation:
                     self._write_early(now, milliseconds, fresh)
         self._end_datagram()
         self._datagrams_sent += self._output_count
+        self._backlog = self.more or self._queue.end > self._cut
         self._reclaim(now, window.next - window.first)
         return self._output_count
 
@@ -526,12 +586,14 @@ class Conversation:
 
     def _write_new(self, now: float, milliseconds: int) -> bool:
         window = self._window
-        limit = self._send_limit()
         largest = self._mtu - _HEADER
         fresh = False
-        while window.next - window.first < limit:
+        while self._burst_at == now and self._window_open() and self._pacer.credit() > 0:
             size = self._queue.end - self._cut
+            if size < largest and self.more:
+                break
             if size == 0:
+                window.note_app_limited()
                 break
             if size > largest:
                 size = largest
@@ -577,6 +639,7 @@ class Conversation:
         self._queue.copy_out(position, size, self._output, self._output_at + _HEADER)
         self._output_at += _HEADER + size
         self._segments_sent += 1
+        self._pacer.charge(size + self._overhead)
 
     def _reclaim(self, now: float, in_flight: int) -> None:
         queue = self._queue
@@ -623,6 +686,8 @@ class Conversation:
             in_flight=self._window.next - self._window.first,
             send_limit=self._send_limit(),
             peer_window=self._peer_window,
+            congestion_window=self.congestion.window,
+            pacing_rate=self.congestion.pacing_rate,
             unread=self._arrived.unread,
             smoothed_rtt=self._round_trip.smoothed,
             rtt_variation=self._round_trip.variation,

@@ -1,5 +1,7 @@
 cimport cython
 
+from polevpn_trio.kcp.congestion.base cimport AckEvent
+
 cdef int _LAST_LIST
 cdef long long _NONE
 cdef double _NEVER
@@ -13,6 +15,8 @@ cdef class SendWindow:
     cdef readonly long long next
     cdef readonly long long una
     cdef readonly Py_ssize_t capacity
+    cdef readonly long long in_flight
+    cdef readonly long long delivered
     cdef bint _gentle
     cdef int _fast_resend
     cdef long long _transmissions
@@ -30,6 +34,27 @@ cdef class SendWindow:
     cdef unsigned short[::1] _timeouts
     cdef long long[::1] _older
     cdef long long[::1] _newer
+    cdef int _overhead
+    cdef double _delivered_at
+    cdef double _first_sent_at
+    cdef long long _limited_until
+    cdef long long _new_packets
+    cdef long long _new_bytes
+    cdef long long _spurious
+    cdef long long _lost_packets
+    cdef long long _lost_bytes
+    cdef long long _lost_runs
+    cdef long long _last_lost
+    cdef long long _sample
+    cdef double _sample_sent_at
+    cdef double _sample_first_sent_at
+    cdef long long _sample_delivered
+    cdef double _sample_delivered_at
+    cdef bint _sample_limited
+    cdef long long[::1] _sent_delivered
+    cdef double[::1] _sent_delivered_at
+    cdef double[::1] _sent_first_at
+    cdef unsigned char[::1] _limited
 
     cdef _allocate(self, Py_ssize_t capacity)
 
@@ -37,6 +62,8 @@ cdef class SendWindow:
         position="long long[::1]", length="unsigned short[::1]", transmission="long long[::1]",
         sent_at="double[::1]", timestamp="unsigned int[::1]", sends="unsigned int[::1]",
         timeouts="unsigned short[::1]", older="long long[::1]", newer="long long[::1]",
+        sent_delivered="long long[::1]", sent_delivered_at="double[::1]",
+        sent_first_at="double[::1]", limited="unsigned char[::1]",
         mask=Py_ssize_t, old=Py_ssize_t, slot=Py_ssize_t, sequence="long long",
     )
     cpdef resize(self, Py_ssize_t capacity)
@@ -65,8 +92,16 @@ cdef class SendWindow:
     @cython.locals(which=int, mask=Py_ssize_t, older="long long", newer="long long")
     cdef void _unlink(self, long long sequence, Py_ssize_t slot) noexcept
 
-    @cython.locals(ahead="long long", slot=Py_ssize_t, transmission="long long")
+    @cython.locals(ahead="long long", slot=Py_ssize_t, transmission="long long", known=bint)
     cpdef bint acknowledge(self, long long sequence, unsigned int timestamp) noexcept
+
+    @cython.locals(size=Py_ssize_t)
+    cdef void _deliver(self, Py_ssize_t slot, bint known) noexcept
+
+    cpdef void note_app_limited(self) noexcept
+
+    @cython.locals(sent_elapsed=double, elapsed=double)
+    cpdef void finish(self, AckEvent event) noexcept
 
     @cython.locals(waiting="long long", mask=Py_ssize_t, slot=Py_ssize_t)
     cpdef long long acknowledge_before(self, long long sequence) noexcept

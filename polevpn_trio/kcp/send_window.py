@@ -13,6 +13,9 @@ times, so it is enough to keep the *n* highest T and to look at the list heads. 
 that an ACK echoes tells which transmission of a segment it answers; one for an earlier
 transmission than the latest proves nothing about the order of the others.
 
+Rates are sampled as in draft-cheng-iccrg-delivery-rate-estimation-02: each transmission
+remembers how much had been delivered when it left.
+
 Loss by silence: a timeout grows with the timeouts that the segment already had, so there is
 one list for each number of them; inside a list the oldest is due first.
 """
@@ -22,10 +25,12 @@ from __future__ import annotations
 import math
 from array import array
 
+from polevpn_trio.kcp.congestion.base import AckEvent
+
 SMALLEST = 16
 """Segments that an idle window has room for."""
 
-SLOT_BYTES = 52
+SLOT_BYTES = 77
 """Bytes of memory for each segment that the window has room for; see ``_allocate``."""
 
 MAX_BACKOFF = 60.0
@@ -48,10 +53,13 @@ class SendWindow:
     put in order: less than ``first`` when it acknowledged segments for which its reader has no
     room yet. ``fast_resend`` is the number of events
     after which an overtaken segment counts as lost; ``gentle`` lets a timeout grow by half its
-    length each time instead of doubling it.
+    length each time instead of doubling it. ``in_flight`` and ``delivered`` are bytes on the
+    wire, ``overhead`` of them for each segment beside its payload.
     """
 
-    def __init__(self, initial_sequence: int, fast_resend: int, gentle: bool) -> None:
+    def __init__(
+        self, initial_sequence: int, fast_resend: int, gentle: bool, overhead: int = 0
+    ) -> None:
         self.first = initial_sequence
         self.next = initial_sequence
         self.una = initial_sequence
@@ -66,6 +74,27 @@ class SendWindow:
         self._newest = array("q", [_NONE] * (_LAST_LIST + 1))
         # The send count of ``first`` when something was last acknowledged.
         self._sends_before = 0
+        self.in_flight = 0
+        self.delivered = 0
+        self._overhead = overhead
+        self._delivered_at = 0.0
+        self._first_sent_at = 0.0
+        # Samples are limited by the application until this much is delivered.
+        self._limited_until = -1
+        # What the acknowledgements of this datagram have told; the sample is of the newest.
+        self._new_packets = 0
+        self._new_bytes = 0
+        self._spurious = 0
+        self._lost_packets = 0
+        self._lost_bytes = 0
+        self._lost_runs = 0
+        self._last_lost = _NONE
+        self._sample = 0
+        self._sample_sent_at = 0.0
+        self._sample_first_sent_at = 0.0
+        self._sample_delivered = 0
+        self._sample_delivered_at = 0.0
+        self._sample_limited = False
         self._allocate(SMALLEST)
 
     def _allocate(self, capacity: int) -> None:
@@ -79,6 +108,10 @@ class SendWindow:
         self._timeouts = array("H", bytes(2 * capacity))
         self._older = array("q", bytes(8 * capacity))
         self._newer = array("q", bytes(8 * capacity))
+        self._sent_delivered = array("q", bytes(8 * capacity))
+        self._sent_delivered_at = array("d", bytes(8 * capacity))
+        self._sent_first_at = array("d", bytes(8 * capacity))
+        self._limited = array("B", bytes(capacity))
         self.capacity = capacity
 
     def resize(self, capacity: int) -> None:
@@ -92,6 +125,10 @@ class SendWindow:
         timeouts = self._timeouts
         older = self._older
         newer = self._newer
+        sent_delivered = self._sent_delivered
+        sent_delivered_at = self._sent_delivered_at
+        sent_first_at = self._sent_first_at
+        limited = self._limited
         mask = self.capacity - 1
         self._allocate(capacity)
         sequence = self.first
@@ -107,6 +144,10 @@ class SendWindow:
             self._timeouts[slot] = timeouts[old]
             self._older[slot] = older[old]
             self._newer[slot] = newer[old]
+            self._sent_delivered[slot] = sent_delivered[old]
+            self._sent_delivered_at[slot] = sent_delivered_at[old]
+            self._sent_first_at[slot] = sent_first_at[old]
+            self._limited[slot] = limited[old]
             sequence += 1
 
     # --- Sending -------------------------------------------------------------------------
@@ -128,11 +169,17 @@ class SendWindow:
             self._sends_before = 0
         self.next += 1
         self._stamp(sequence, slot, now, timestamp)
+        self.in_flight += length + self._overhead
         return sequence
 
     def resend(self, sequence: int, timeouts: int, now: float, timestamp: int) -> None:
         """Note that a waiting segment is being sent again, after ``timeouts`` timeouts in a row."""
         slot = sequence & (self.capacity - 1)
+        self._lost_packets += 1
+        self._lost_bytes += self._length[slot] + self._overhead
+        if sequence != self._last_lost + 1:
+            self._lost_runs += 1
+        self._last_lost = sequence
         self._unlink(sequence, slot)
         self._timeouts[slot] = timeouts
         self._stamp(sequence, slot, now, timestamp)
@@ -155,6 +202,13 @@ class SendWindow:
         self._sent_at[slot] = now
         self._timestamp[slot] = timestamp
         self._sends[slot] += 1
+        if self.in_flight == 0:
+            self._first_sent_at = now
+            self._delivered_at = now
+        self._sent_delivered[slot] = self.delivered
+        self._sent_delivered_at[slot] = self._delivered_at
+        self._sent_first_at[slot] = self._first_sent_at
+        self._limited[slot] = self._limited_until >= self.delivered
         which = self._timeouts[slot]
         if which > _LAST_LIST:
             which = _LAST_LIST
@@ -197,11 +251,30 @@ class SendWindow:
         transmission = self._transmission[slot]
         if transmission == 0:
             return False
-        if timestamp == self._timestamp[slot] and transmission > self._event:
+        known = timestamp == self._timestamp[slot]
+        if known and transmission > self._event:
             self._event = transmission
+        if not known and self._sends[slot] > 1:
+            self._spurious += 1
         self._unlink(self.first + ahead, slot)
+        self._deliver(slot, known)
         self._transmission[slot] = 0
         return True
+
+    def _deliver(self, slot: int, known: bool) -> None:
+        """Note that a segment arrived; ``known`` if it is sure which transmission of it did."""
+        size = self._length[slot] + self._overhead
+        self.in_flight -= size
+        self.delivered += size
+        self._new_bytes += size
+        self._new_packets += 1
+        if (known or self._sends[slot] == 1) and self._transmission[slot] > self._sample:
+            self._sample = self._transmission[slot]
+            self._sample_sent_at = self._sent_at[slot]
+            self._sample_first_sent_at = self._sent_first_at[slot]
+            self._sample_delivered = self._sent_delivered[slot]
+            self._sample_delivered_at = self._sent_delivered_at[slot]
+            self._sample_limited = bool(self._limited[slot])
 
     def acknowledge_before(self, sequence: int) -> int:
         """Take off all segments before ``sequence`` (32 bits); returns how many were waiting.
@@ -218,6 +291,7 @@ class SendWindow:
                 if self.first >= self.una:
                     break
                 self._unlink(self.first, slot)
+                self._deliver(slot, False)
                 waiting += 1
             self.first += 1
         return waiting
@@ -241,6 +315,44 @@ class SendWindow:
                 self._highest[i] = event
                 event = lower
             i += 1
+
+    def note_app_limited(self) -> None:
+        """Mark that less was sent than allowed, because there was nothing to send."""
+        self._limited_until = self.delivered + self.in_flight
+
+    def finish(self, event: AckEvent) -> None:
+        """Put into ``event`` what was acknowledged and lost since the last time, and a sample."""
+        event.delivered = self.delivered
+        event.in_flight = self.in_flight
+        event.new_packets = self._new_packets
+        event.new_bytes = self._new_bytes
+        event.spurious_packets = self._spurious
+        self._new_packets = 0
+        self._new_bytes = 0
+        self._spurious = 0
+        event.lost_packets = self._lost_packets
+        event.lost_bytes = self._lost_bytes
+        event.lost_runs = self._lost_runs
+        self._lost_packets = 0
+        self._lost_bytes = 0
+        self._lost_runs = 0
+        if self._sample == 0:
+            return
+        event.newest = self._sample
+        self._sample = 0
+        event.rtt = event.now - self._sample_sent_at
+        # The peer's clock is not known, so a queue on the way back counts as one on the way there.
+        event.one_way = event.rtt
+        event.sent_delivered = self._sample_delivered
+        sent_elapsed = self._sample_sent_at - self._sample_first_sent_at
+        elapsed = event.now - self._sample_delivered_at
+        if sent_elapsed > elapsed:
+            elapsed = sent_elapsed
+        if elapsed > 0:
+            event.rate = (self.delivered - self._sample_delivered) / elapsed
+            event.app_limited = self._sample_limited
+        self._delivered_at = event.now
+        self._first_sent_at = self._sample_sent_at
 
     def note_progress(self) -> None:
         """Begin to count afresh how often the first segment is sent in vain."""

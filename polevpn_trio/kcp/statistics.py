@@ -56,6 +56,10 @@ class ConversationStatistics:
     """How many segments may be in flight now."""
     peer_window: int
     """Segments that the peer has room for, as it said last."""
+    congestion_window: int
+    """Bytes on the wire that may be under way."""
+    pacing_rate: float
+    """Bytes on the wire per second at which new data leaves."""
     unread: int
     """Segments received in order and not yet fetched."""
     smoothed_rtt: float

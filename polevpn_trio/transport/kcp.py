@@ -10,6 +10,8 @@ timer) ends in `KcpLink._flush`, which sends what is due and arms the one timer 
 
 from __future__ import annotations
 
+import random
+import secrets
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
@@ -20,6 +22,7 @@ from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
+from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.conversation import Conversation
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import (
@@ -104,13 +107,16 @@ class KcpLink(Link):
         self.peer = format_address(session.peer_address)
         self._session = session
         self._packets: PacketChannel | None = None
+        mtu = min(options.mtu, self._widest_datagram())
         self._conversation = Conversation(
             0,
-            min(options.mtu, self._widest_datagram()),
+            mtu,
             options.send_window,
             min(STRANGER_WINDOW, options.receive_window) if stranger else options.receive_window,
             ack_delay=ACK_DELAY,
             output=_OUTPUT,
+            congestion=Bbr(mtu + self._overhead(), random.Random(secrets.randbits(64))),
+            overhead=self._overhead(),
         )
         self._source: Source | None = None
         self._blocked = False
@@ -173,7 +179,7 @@ class KcpLink(Link):
             return 0
         if self._packets is not None:
             return CHANNEL_ROOM if self._conversation.unsent_bytes < UNSENT_LIMIT else 0
-        return 0 if self._blocked else self._conversation.room
+        return 0 if self._blocked else self._conversation.room(trio.current_time())
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
         """Put frames into the conversation they belong to; a buffer has those of one kind."""
@@ -198,8 +204,9 @@ class KcpLink(Link):
         while source is not None and source.waiting:
             most = min(self.room, SEND_BATCH_BYTES - self._conversation.unsent_bytes)
             if most <= 0:
-                return
+                break
             self.send_nowait(source.take(most, now))
+        self._conversation.more = source is not None and source.waiting
 
     def flush(self) -> None:
         """Send what is due; what goes wrong with that ends this link alone."""
@@ -245,9 +252,9 @@ class KcpLink(Link):
     def _next_turn(self, now: float) -> float:
         """When `_flush` has something to do again."""
         source = self._source
-        if source is not None and source.waiting and self.room:
-            return now
         due = self._conversation.next_timeout()
+        if source is not None and source.waiting:
+            due = now if self.room else min(due, self._conversation.next_room())
         return due if self._packets is None else min(due, self._packets.next_timeout())
 
     def _fail(self, error: Exception) -> None:
