@@ -1,4 +1,4 @@
-"""The command line: ``router``, ``gateway``, ``check``, ``demo``, ``completion``, and what asks.
+"""The command line: ``router``, ``gateway``, ``check``, ``demo``, and what asks or prepares them.
 
 Exit status: 0 after a clean end (SIGINT, SIGTERM and SIGHUP lead to one), 1 if something failed
 while running, 2 if the command line or the configuration is wrong. Those that ask a running program
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from polevpn_trio import __version__, manual
-from polevpn_trio.commands.arguments import add_parsers
+from polevpn_trio.commands import arguments as asking
+from polevpn_trio.commands import keys_arguments
 from polevpn_trio.completion import SHELLS
 from polevpn_trio.control.log import FORMATS, LEVELS, ContextLogger, configure, printable
 from polevpn_trio.errors import ConfigError, PoleVpnError
@@ -124,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("file", metavar="FILE", help="configuration of a router or a gateway")
     check.set_defaults(run=_check)
-    add_parsers(add)
+    keys_arguments.add_parsers(add)
+    asking.add_parsers(add)
     # Only for the list of commands; its arguments are its own business.
     commands.add_parser("demo", help="build a small network on this machine and try it out")
     completion = add(

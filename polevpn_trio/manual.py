@@ -53,6 +53,93 @@ example:
   polevpn-trio check /etc/polevpn/gateway.json
 """
 
+JOIN = """\
+The string holds the site's key. Other users of this machine see the arguments of programs, and
+the shell remembers them: without STRING it is asked for, or read from a pipe.
+With --force, a file of the same site keeps what the string does not say, but no comments.
+
+exit status:
+  0  the file is written, for its owner only to read
+  1  it cannot be written
+  2  the string is damaged, or the file is there already
+
+examples:
+  polevpn-trio join --output /etc/polevpn/gateway.json
+  ssh router polevpn-trio keys site berlin | polevpn-trio join -
+"""
+
+KEYS = """\
+`keys WHAT --help` tells more. Files with secrets are written for their owner only to read.
+
+examples:
+  polevpn-trio keys router --name vpn.example.org
+  polevpn-trio keys site berlin --network 192.168.1.0/24
+"""
+
+_STANDS_IN = """\
+The site's file is in the `gateways_directory` of the router's configuration. A router that runs
+has to be restarted to see what has changed.
+"""
+
+_KEPT_SECRET = """\
+stdout gets the join string and nothing else. It holds the site's key, of which the router keeps
+but a hash: it cannot be shown again, only renewed.
+"""
+
+KEYS_OF = {
+    "router": """\
+An ECDSA key on P-256, and a certificate by which gateways know it again: by its fingerprint, so
+that it needs no authority. Everybody who connects sees the names in it; without --name it says
+"localhost".
+
+When it is to be replaced, make a new one in another directory, tell the gateways both fingerprints
+("verify_router" may be a list), change the router's file, and then take the old one away.
+
+example:
+  polevpn-trio keys router --directory /etc/polevpn --name vpn.example.org
+""",
+    "site": f"""\
+{_STANDS_IN}
+{_KEPT_SECRET}
+examples:
+  polevpn-trio keys site berlin --network 192.168.1.0/24 --network fd00:1::/64 --address6 fd08::2 \\
+      --address 10.8.0.2 --server vpn.example.org
+  polevpn-trio keys site consultant --expires 2027-06-30 --route 192.168.1.0/24
+""",
+    "list": """\
+examples:
+  polevpn-trio keys list
+  polevpn-trio keys list berlin --config /etc/polevpn/router.json
+""",
+    "revoke": f"""\
+{_STANDS_IN}
+Sets "disabled"; take that out of the file to let the site in again.
+
+example:
+  polevpn-trio keys revoke berlin
+""",
+    "renew": f"""\
+{_STANDS_IN}
+Both keys are good until `keys drop-old`.
+
+{_KEPT_SECRET}
+example:
+  polevpn-trio keys renew berlin
+""",
+    "drop-old": f"""\
+{_STANDS_IN}
+example:
+  polevpn-trio keys drop-old berlin
+""",
+    "fingerprint": """\
+As in "verify_router" of gateways, and in "certificate" of a router's sites.
+
+example:
+  polevpn-trio keys fingerprint server.crt
+""",
+}
+"""By what `keys` is to do."""
+
 COMPLETION = """\
 examples:
   polevpn-trio completion bash > /etc/bash_completion.d/polevpn-trio

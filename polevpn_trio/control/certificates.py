@@ -76,6 +76,11 @@ def read_authorities(file: Path) -> tuple[x509.Certificate, ...]:
     return tuple(_certificates(file))
 
 
+def read_certificate(file: Path) -> x509.Certificate:
+    """Read the first certificate of a PEM file, the one that a listener shows. Raises Unfit."""
+    return _certificates(file)[0]
+
+
 def _certificates(file: Path) -> list[x509.Certificate]:
     data = _read(file, "cert_file")
     try:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
 from polevpn_trio.control.fingerprint import format_fingerprint, parse_fingerprint
+from polevpn_trio.control.secret_file import write_file
 
 FILE_NAME = "known_routers"
 SYSTEM_DIRECTORY = Path("/var/lib/polevpn_trio")
@@ -89,7 +89,7 @@ def add(file: Path, url: str, fingerprint: bytes) -> None:
         old = file.read_text("utf-8", "replace") if file.exists() else _HEADER
         if old and not old.endswith("\n"):
             old += "\n"
-        _replace(file, f"{old}{url} {format_fingerprint(fingerprint)}\n")
+        write_file(file, f"{old}{url} {format_fingerprint(fingerprint)}\n", replace=True)
 
 
 def _read_or_none(file: Path) -> list[KnownRouter]:
@@ -108,21 +108,6 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _replace(file: Path, text: str) -> None:
-    # 0600 from the start: mkstemp sees to that.
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def _reason(error: OSError) -> str:

@@ -128,8 +128,20 @@ def read_sites(top: Members) -> SiteDirectory | None:
             _read_directory(top, top.report.locate(text), sites)
         elif text == "":
             top.problem("gateways_directory", f"empty, expected {expected}")
-    _check_addresses(top, sites)
+    _check_addresses(top.report, sites)
     return SiteDirectory(sites)
+
+
+def parse_site(file: Path, values: dict[str, object], others: SiteDirectory) -> KnownSite:
+    """Give the site that ``file`` would be with these members, beside the others.
+
+    Raises ConfigError.
+    """
+    report = Report(file)
+    site = _site(Members(report, "", values, SITE_KEYS), file.stem)
+    _check_addresses(report, {**others, site.name: site})
+    report.finish()
+    return site
 
 
 def _read_section(top: Members, sites: dict[str, KnownSite]) -> None:
@@ -182,7 +194,7 @@ def _read_directory(top: Members, directory: Path, sites: dict[str, KnownSite]) 
 def _site(members: Members, name: str) -> KnownSite:
     verifiers = []
     if members.has("key_hash"):
-        expected = 'the hash of a key that `keys site` prints, "scrypt1:...", or a list of them'
+        expected = 'the hash of a key as `keys site` writes it, "scrypt1:...", or a list of them'
         for path, text in members.texts("key_hash", expected, one_or_more=True):
             try:
                 verifiers.append(Verifier.from_text(text))
@@ -249,14 +261,14 @@ def _expires(members: Members) -> datetime.datetime | None:
         return None
 
 
-def _check_addresses(top: Members, sites: Mapping[str, KnownSite]) -> None:
+def _check_addresses(report: Report, sites: Mapping[str, KnownSite]) -> None:
     """Report addresses that two sites may register: packets go to one."""
     owners: dict[Address, KnownSite] = {}
     for site in sites.values():
         for address in sorted(site.addresses, key=str):
             other = owners.setdefault(address, site)
             if other is not site:
-                top.report.mistakes.append(
+                report.mistakes.append(
                     ConfigError(
                         site.file,
                         "addresses",
