@@ -1,7 +1,8 @@
 """Makes certificates that vouch for themselves: a router's, which gateways know by fingerprint.
 
-ECDSA on P-256, which suits TLS and DTLS 1.2 and every peer. Strangers may look at it: it holds the
-names that it was given, and nothing that tells what it is for.
+ECDSA on P-256, which suits TLS and DTLS 1.2 and every peer (with Ed25519, OpenSSL finds no cipher
+suite for DTLS). Strangers may look at it: it holds the names that it was given, and nothing that
+tells what it is for.
 """
 
 from __future__ import annotations

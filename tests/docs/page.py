@@ -14,7 +14,8 @@ and commands into ``console`` blocks, the prompt being the machine::
     office$ sudo polevpn-trio gateway
     ```
 
-Lines without a prompt are output; three dots stand for anything.
+A backslash at the end of a line continues a command. Other lines without a prompt are output;
+three dots stand for anything.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ def _commands(where: str, number: int, block: list[str]) -> Iterator[Command]:
             current = Command(number + offset, prompt[1], prompt[2])
         elif current is None:
             raise ValueError(f"{where}: output without a command before it")
+        elif current.text.endswith("\\") and not current.output:
+            current = attrs.evolve(current, text=f"{current.text[:-1]}{line.strip()}")
         else:
             current = attrs.evolve(current, output=(*current.output, line))
     if current is not None:

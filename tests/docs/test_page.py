@@ -13,14 +13,14 @@ def test_files_and_commands_come_in_order(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# Page\n\n`a.json` on **one** and **two**:\n\n```json\n{}\n```\n\nThen:\n\n"
-        "```console\none$ polevpn-trio check a.json\nfine ...\ntwo$ ping ::1\n```\n"
+        "```console\none$ polevpn-trio \\\n    check a.json\nfine ...\ntwo$ ping ::1\n```\n"
         "\n```sh\nnot for us\n```\n"
     )
     assert read_page(page) == [
         File(5, "one", "a.json", "{}\n"),
         File(5, "two", "a.json", "{}\n"),
         Command(12, "one", "polevpn-trio check a.json", ("fine ...",)),
-        Command(14, "two", "ping ::1"),
+        Command(15, "two", "ping ::1"),
     ]
 
 
