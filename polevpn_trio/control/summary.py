@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from polevpn_trio.control.config import (
     GatewayConfig,
@@ -15,6 +15,7 @@ from polevpn_trio.control.log import printable
 from polevpn_trio.control.registration import FEATURES
 
 _LABEL_WIDTH = 16
+_NAMES_SHOWN = 10
 
 
 def summary(config: RouterConfig | GatewayConfig) -> str:
@@ -45,6 +46,8 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
     yield "queue", f"{config.queue_bytes} bytes for each gateway"
     yield "tcp", _congestion(config.tcp_congestion)
     yield from _kcp_options(config.kcp_options)
+    if config.sites is not None:
+        yield "known sites", _some(sorted(config.sites))
     if config.site is None:
         yield "own site", "none: only forwards between gateways"
     else:
@@ -54,6 +57,8 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
 
 def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     yield "server", ", then ".join(server.text for server in config.servers)
+    if config.name:
+        yield "known there as", config.name
     yield "verified", str(config.router_trust)
     yield "dialect", _dialect(config.features if config.native else None)
     yield "timeouts", f"each attempt {config.connect_timeout:g} s"
@@ -107,6 +112,11 @@ def _site(site: SiteConfig) -> Iterator[tuple[str, str]]:
         if wanted
     ]
     yield "this machine", _listed(changes, "neither forwarding nor masquerading is set up")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return _listed(names[:_NAMES_SHOWN], "none yet (see `keys site`)") + more
 
 
 def _listed(entries: Iterable[object], none: str) -> str:

@@ -13,7 +13,8 @@ from polevpn_trio.control.config import (
     ServerUrl,
     SiteConfig,
 )
-from polevpn_trio.control.router_trust import FirstUse
+from polevpn_trio.control.router_trust import FirstUse, Insecure
+from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
 from polevpn_trio.control.summary import summary
 
 SECRET = "hush-hush-7c1f"
@@ -111,3 +112,26 @@ def test_a_router_with_a_site() -> None:
     assert "gateway 10.8.0.1 on polevpn0" in shown
     assert "local networks none: only this machine" in shown
     assert "this machine neither forwarding nor masquerading is set up" in shown
+
+
+def test_known_sites_are_named_as_far_as_they_fit() -> None:
+    def known(*names: str) -> list[str]:
+        sites = SiteDirectory({name: KnownSite(name, Path(name)) for name in names})
+        found = lines(RouterConfig(path=Path("router.json"), key="", sites=sites))
+        return [line for line in found if line.startswith("known sites")]
+
+    assert known() == ["known sites none yet (see `keys site`)"]
+    assert known("b", "a") == ["known sites a, b"]
+    assert known(*"abcdefghijkl") == ["known sites a, b, c, d, e, f, g, h, i, j and 2 more"]
+
+
+def test_a_gateway_says_under_which_name_it_is_known() -> None:
+    config = GatewayConfig(
+        path=Path("gateway.json"),
+        servers=(ServerUrl("kcp", "a.example", 443, "/", "kcp://a.example"),),
+        key=SECRET,
+        site=SiteConfig(gateway=IPv4Address("10.8.0.2")),
+        router_trust=Insecure(),
+        name="berlin",
+    )
+    assert "known there as berlin" in lines(config)
