@@ -25,6 +25,7 @@ MODULES = (
     "control.authentication",
     "control.commented_json",
     "control.config",
+    "control.join_string",
     "control.registration",
     "control.session_identity",
     "errors",

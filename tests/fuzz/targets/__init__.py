@@ -22,6 +22,7 @@ TARGETS = (
     Target("messages", texts.messages, kernel=False),
     Target("registration", texts.registration, kernel=False, longest=1024),
     Target("configuration", texts.configuration, kernel=False),
+    Target("join-string", texts.join_string, kernel=False, longest=1024),
     Target("commented-json", texts.commented_json, kernel=False, longest=1024),
     Target("http-request", texts.http_request, kernel=False, longest=2048),
     Target("addresses", texts.addresses, kernel=False, longest=256),
