@@ -21,20 +21,20 @@ STDIN = "-"
 
 def join_command(options: argparse.Namespace) -> int:
     """Check a join string, and write the gateway's file."""
-    values = read_join_string(_given(options.string))
     output: Path = options.output
     if output.exists() and not options.force:
         raise ConfigError(output, "", "is there already, expected --force or another --output")
+    values = read_join_string(_given(options.string))
     if options.local_network:
         values["local_networks"] = _narrowed(values, options.local_network)
-    kept = _kept(output, str(values["name"])) if output.exists() else {}
     if "local_networks" in values:
         # So that hosts there, and not only this machine, are reached.
         values["forward"] = True
+    if output.exists():
+        values |= _kept(output, str(values["name"]))
     if options.masquerade:
         values["masquerade"] = True
-    merged = {**values, **{name: value for name, value in kept.items() if name not in MEMBERS}}
-    text = json.dumps(merged, indent=4, ensure_ascii=False) + "\n"
+    text = json.dumps(values, indent=4, ensure_ascii=False) + "\n"
     config = parse_gateway(output, text)
     try:
         write_file(output, text, replace=options.force)
@@ -77,10 +77,14 @@ def _narrowed(values: dict[str, object], wanted: list[str]) -> list[str]:
 
 
 def _kept(file: Path, name: str) -> dict[str, object]:
-    """Give what a file of the same site says; another's, or one with mistakes, counts nothing."""
+    """Give what a file of the same site says beside what a join string does.
+
+    Another site's, or one with mistakes, counts nothing.
+    """
     try:
-        known = load_gateway(file).name == name
-        return read(file) if known else {}
+        if load_gateway(file).name != name:
+            return {}
+        return {key: value for key, value in read(file).items() if key not in MEMBERS}
     except ConfigError:
         return {}
 

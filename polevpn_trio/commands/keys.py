@@ -22,13 +22,13 @@ from polevpn_trio.control.certificates import Unfit, read_certificate
 from polevpn_trio.control.commented_json import read
 from polevpn_trio.control.config import RouterConfig, load_router
 from polevpn_trio.control.fingerprint import fingerprint_of, format_fingerprint
-from polevpn_trio.control.invitation import free_address, invitation
+from polevpn_trio.control.invitation import free_address, invitation, listeners
 from polevpn_trio.control.join_string import write_join_string
 from polevpn_trio.control.log import printable
 from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.new_certificate import make_certificate
-from polevpn_trio.control.secret_file import SECRET_MODE, write_file
+from polevpn_trio.control.secret_file import SECRET_MODE, make_folder, write_file
 from polevpn_trio.control.site_directory import (
     SITE_KEYS,
     SUFFIX,
@@ -115,7 +115,7 @@ def site_command(options: argparse.Namespace) -> int:
                 f"note: {network} is a network of {other.name}, too; who logs in last has it until "
                 "he leaves"
             )
-    _tell(told, f"wrote {file} ({_claims(site)})", site)
+    _tell(told, f"wrote {file} ({_claims(site)})", site, config)
     return 0
 
 
@@ -136,6 +136,7 @@ def renew_command(options: argparse.Namespace) -> int:
         told,
         f"changed {site.file}: old and new key are good until `keys drop-old {site.name}`",
         site,
+        config,
     )
     return 0
 
@@ -210,7 +211,7 @@ def _sites_directory(given: Path | None) -> Path:
     directory = Report(path).locate(named)
     if not directory.exists():
         try:
-            directory.mkdir(mode=0o700)
+            make_folder(directory)
         except (OSError, ValueError) as error:
             raise _cannot_write(directory, error) from None
     return directory
@@ -296,7 +297,14 @@ def _join_string(
     return write_join_string(values)
 
 
-def _tell(told: str, done: str, site: KnownSite) -> None:
+def _tell(told: str, done: str, site: KnownSite, config: RouterConfig) -> None:
+    for file in dict.fromkeys(listener.cert_file for listener in listeners(config)):
+        certificate = read_certificate(file)
+        if certificate.issuer != certificate.subject:
+            _say(
+                f"note: the gateway will know {file} by its fingerprint: before an authority "
+                'issues the next one, tell it ("verify_router")'
+            )
     _say(f"{done}; {_AFTERWARDS}, and on the gateway of {site.name} give the line below to")
     _say("    polevpn-trio join")
     _say("It holds the site's key, and is shown this once.")

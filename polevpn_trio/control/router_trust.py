@@ -148,8 +148,8 @@ class FirstUse(RouterTrust):
         raise Untrusted(
             f"THE CERTIFICATE OF {url} HAS CHANGED: known is {format_fingerprint(before)} "
             f"({where}), shown is {format_fingerprint(shown)}. Somebody may be in between, "
-            "and was told nothing. If the router has a new certificate (compare with `openssl "
-            "x509 -noout -fingerprint -sha256 -in` its cert_file, on the router), "
+            "and was told nothing. If the router has a new certificate (compare with `keys "
+            "fingerprint` of its cert_file, on the router), "
             + ("delete that line" if known else "start this program again")
         )
 

@@ -1,4 +1,4 @@
-"""Files that only their owner may read, written whole or not at all."""
+"""Files that only their owner may read, written whole or not at all; and folders for them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 SECRET_MODE = 0o600
+SECRET_FOLDER_MODE = 0o700
 
 
 def write_file(file: Path, text: str, *, replace: bool, mode: int = SECRET_MODE) -> None:
@@ -23,9 +24,7 @@ def write_file(file: Path, text: str, *, replace: bool, mode: int = SECRET_MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
-            if os.geteuid() == 0:
-                owner = (file if file.exists() else file.parent).stat()
-                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+            _leave_to_owner_of(file if file.exists() else file.parent, stream.fileno())
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         if replace:
@@ -38,3 +37,15 @@ def write_file(file: Path, text: str, *, replace: bool, mode: int = SECRET_MODE)
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder in one that is there, for whom that one belongs to. Raises OSError."""
+    folder.mkdir(mode=SECRET_FOLDER_MODE)
+    _leave_to_owner_of(folder.parent, folder)
+
+
+def _leave_to_owner_of(other: Path, file: Path | int) -> None:
+    if os.geteuid() == 0:
+        owner = other.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)

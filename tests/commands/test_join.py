@@ -130,6 +130,10 @@ def test_a_renewed_site_keeps_what_its_operator_added() -> None:
     renewed = {**SITE, "key": "another key of this site", "route_networks": ["10.9.0.0/24"]}
     assert main(["join", write_join_string(renewed), "--force"]) == 0
     assert written() == {**renewed, **own, "connect_timeout": 9}
+    own["masquerade"] = False
+    Path("gateway.json").write_text(json.dumps({**written(), **own}))
+    assert main(["join", STRING, "--force", "--masquerade"]) == 0
+    assert written()["masquerade"] is True
 
 
 def test_another_sites_file_is_replaced_as_a_whole() -> None:

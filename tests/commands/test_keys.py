@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from polevpn_trio.__main__ import main
 from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
@@ -189,6 +193,32 @@ def test_a_network_that_two_sites_have_is_noted(folder: Path, capsys: Capture) -
     keys(capsys, "site", "berlin", "--network", "192.168.1.0/24")
     _, err = keys(capsys, "site", "paris", "--network", "192.168.1.0/24")
     assert "note: 192.168.1.0/24 is a network of berlin, too" in err
+
+
+def test_an_authoritys_certificate_is_pinned_with_a_note(folder: Path, capsys: Capture) -> None:
+    assert "authority" not in keys(capsys, "site", "berlin")[1]
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject, issuer = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("a.example", "CA")
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    issued = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=90))
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    Path("server.crt").write_bytes(issued.public_bytes(encoding))
+    Path("server.key").write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    _, err = keys(capsys, "site", "paris", "--server", "a.example")
+    assert "before an authority issues the next one, tell it" in err
 
 
 @pytest.mark.parametrize(

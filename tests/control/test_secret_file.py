@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from polevpn_trio.control.secret_file import write_file
+from polevpn_trio.control.secret_file import make_folder, write_file
 
 
 def mode(file: Path) -> int:
@@ -63,6 +63,15 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
         write_file(tmp_path / "none" / "a", "new", replace=False)
 
 
+def test_a_folder_is_for_its_owner_only(tmp_path: Path) -> None:
+    make_folder(tmp_path / "folder")
+    assert mode(tmp_path / "folder") == 0o700
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "folder")
+    with pytest.raises(FileNotFoundError):
+        make_folder(tmp_path / "none" / "folder")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_root_leaves_a_file_to_who_has_the_old_one_or_the_directory(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
@@ -77,6 +86,8 @@ def test_root_leaves_a_file_to_who_has_the_old_one_or_the_directory(tmp_path: Pa
     os.chown(tmp_path / "b", 12345, 23456)
     write_file(tmp_path / "b", "new", replace=True)
     write_file(tmp_path / "c", "new", replace=False)
-    owners = [(file.stat().st_uid, file.stat().st_gid) for file in (folder / "a", tmp_path / "b")]
-    assert owners == [(12345, 23456)] * 2
+    make_folder(folder / "inner")
+    given = (folder / "a", tmp_path / "b", folder / "inner")
+    owners = [(file.stat().st_uid, file.stat().st_gid) for file in given]
+    assert owners == [(12345, 23456)] * 3
     assert (tmp_path / "c").stat().st_uid == 0
