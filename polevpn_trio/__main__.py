@@ -1,4 +1,4 @@
-"""The command line: ``router``, ``gateway``, ``check``, ``demo``, and what asks or prepares them.
+"""The command line: ``router``, ``gateway``, and what prepares, asks, and examines them.
 
 Exit status: 0 after a clean end (SIGINT, SIGTERM and SIGHUP lead to one), 1 if something failed
 while running, 2 if the command line or the configuration is wrong. Those that ask a running program

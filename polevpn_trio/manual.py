@@ -140,6 +140,29 @@ example:
 }
 """By what `keys` is to do."""
 
+DOCTOR = """\
+what it does:
+  Looks at what an expert would look at: rights, the TUN device, offloads, forwarding, routes,
+  overlapping networks, firewall, ports, certificates, permissions of files, the clock. With a
+  gateway's file it asks the routers, too, as a stranger would, without a key: whether names, UDP
+  and TCP lead to them, whether they are the right ones, and how large packets may be.
+  Nothing is changed: a TUN device and sockets are made, and taken away at once.
+
+rights:
+  Run it as the user that runs the router or gateway, so that it sees what that one may do;
+  firewall rules are seen by root alone.
+
+exit status:
+  0  all is well
+  1  there is something to mend, which is told with the command or the key that mends it
+  2  the configuration has mistakes, or the command line is wrong
+
+examples:
+  sudo polevpn-trio doctor
+  sudo polevpn-trio doctor /etc/polevpn/gateway.json
+  sudo polevpn-trio doctor --offline --json router.json
+"""
+
 COMPLETION = """\
 examples:
   polevpn-trio completion bash > /etc/bash_completion.d/polevpn-trio

@@ -1,4 +1,7 @@
-"""The command lines of the commands that ask a running program. Light: `check` should not wait."""
+"""The command lines of the commands that look: at running programs, and at the machine.
+
+Light: `check` should not wait.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,23 @@ def add_parsers(add_command: AddCommand) -> None:
     )
     explain.add_argument("source", metavar="SRC", type=_address, help="IP address")
     explain.add_argument("destination", metavar="DST", type=_address, help="IP address")
+    doctor = add_command(
+        "doctor",
+        "examine this machine, a configuration, and the way to the router",
+        manual.DOCTOR,
+    )
+    doctor.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        metavar="CONFIG",
+        help="configuration of a router or a gateway (default: look at the machine only)",
+    )
+    doctor.add_argument(
+        "--offline", action="store_true", help="look up no names, and send nothing to the router"
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON for programs to read")
+    doctor.set_defaults(run=_doctor)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -90,6 +110,12 @@ def _top(options: argparse.Namespace) -> int:
     from polevpn_trio.commands import inspect, top
 
     return inspect.guarded(top.top_command, options)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from polevpn_trio.commands import doctor
+
+    return doctor.doctor_command(options)
 
 
 def _add(

@@ -17,6 +17,9 @@ _RENAMED = MappingProxyType(
 )
 """Keys of older releases of the originals, and what stands for them now."""
 
+READABLE_BY_ALL = "can be read by every user of this machine"
+"""Of a file with a secret in it."""
+
 
 class Report:
     """Mistakes and warnings of one file, in the order in which they were found."""
@@ -47,7 +50,7 @@ class Report:
             mode = file.stat().st_mode
         except (OSError, ValueError):
             return
-        warning = f"{what} can be read by every user of this machine (chmod o-r)"
+        warning = f"{what} {READABLE_BY_ALL} (chmod o-r)"
         if stat.S_ISREG(mode) and mode & stat.S_IROTH and warning not in self.warnings:
             self.warnings.append(warning)
 

@@ -133,6 +133,8 @@ class Machines:
             _wait_for(process, line)
 
     def _run(self, command: Command, words: list[str]) -> None:
+        # It tells by its status that there is something to look at.
+        good = (0, 1) if words[:2] == ["polevpn-trio", "doctor"] else (0,)
         if words[0] == "polevpn-trio":
             words = [*_product(), *words[1:]]
         elif shutil.which(words[0]) is None:
@@ -148,7 +150,7 @@ class Machines:
         if command.text.startswith("polevpn-trio keys site "):
             self._join_strings[words[len(_product()) + 2]] = done.stdout.strip()
         where = f"line {command.line}: {command.text}"
-        assert done.returncode == 0, f"{where}: status {done.returncode}\n{printed}"
+        assert done.returncode in good, f"{where}: status {done.returncode}\n{printed}"
         at = 0
         for line in command.output:
             found = _pattern(line).search(printed, at)
