@@ -113,9 +113,9 @@ def _top(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from polevpn_trio.commands import doctor
+    from polevpn_trio.commands import doctor, inspect
 
-    return doctor.doctor_command(options)
+    return inspect.guarded(doctor.doctor_command, options)
 
 
 def _add(

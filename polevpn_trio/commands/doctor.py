@@ -5,6 +5,7 @@
     0   all is well
     1   there is something to mend
     2   the configuration has mistakes, or the command line is wrong
+    130 interrupted before all was seen
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from polevpn_trio.doctor.files import judge_mistakes
 from polevpn_trio.doctor.finding import Status
 from polevpn_trio.errors import ConfigError
 
-EXIT_WELL, EXIT_ILL, EXIT_MISTAKEN = 0, 1, 2
+EXIT_WELL, EXIT_ILL, EXIT_MISTAKEN, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def doctor_command(options: argparse.Namespace) -> int:
@@ -44,8 +45,11 @@ def doctor_command(options: argparse.Namespace) -> int:
     else:
         sections.append(mistakes or examination.no_configuration())
     if isinstance(config, GatewayConfig) and not options.offline:
-        with ExaminationProgress(Console(stderr=True), silent=options.json) as progress:
-            sections += trio.run(examination.examine_routers, config, progress.tell)
+        try:
+            with ExaminationProgress(Console(stderr=True), silent=options.json) as progress:
+                sections += trio.run(examination.examine_routers, config, progress.tell)
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
     state = examination.worst(sections)
     if options.json:
         print(json.dumps(doctor_view.as_json(sections, state.value), indent=2))

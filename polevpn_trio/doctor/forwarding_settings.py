@@ -10,6 +10,7 @@ import attrs
 
 from polevpn_trio.control.config import Network, SiteConfig
 from polevpn_trio.doctor.finding import Finding, fail, ok, warn
+from polevpn_trio.doctor.surroundings import KUBERNETES, STARTED_WITH_OPTIONS
 
 SYSCTLS = Path("/proc/sys")
 _STRICT = 1
@@ -68,8 +69,10 @@ def _judge_version(
             else "boot without ipv6.disable=1, or leave the IPv6 networks out",
         )
     switched_on = f"sysctl -w {key}=1 (and in /etc/sysctl.d to keep it)"
-    if container:
+    if container in STARTED_WITH_OPTIONS:
         switched_on = f"docker or podman run --sysctl {key}=1 ..."
+    elif container == KUBERNETES:
+        switched_on = f"sysctls in the securityContext of the pod: {key}=1"
     if not site.forward:
         return warn(
             check,

@@ -47,6 +47,7 @@ _WARNING, _CLOSE_NOTIFY = 1, 0
 
 # linux/in.h, in6.h: send with DF, whatever the kernel believes the path's MTU to be.
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
+_NO_WAY = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _FIRST_SEQUENCE = 1 << 20
 
 Progress = Callable[[str, float | None], None]
@@ -62,6 +63,8 @@ class PeerFacts:
 
     error: str = ""
     refused: bool = False
+    no_way: bool = False
+    """Packets for it cannot even leave this machine."""
     chain: tuple[bytes, ...] = ()
     """The certificates that it showed, in DER, its own first."""
     round_trip: float = math.nan
@@ -89,7 +92,7 @@ async def ask_by_tcp(address: tuple[int, str], port: int, host: str) -> PeerFact
     except trio.TooSlowError:
         return PeerFacts(f"no answer in {CONNECT_TIMEOUT:g} s")
     except OSError as error:
-        return PeerFacts(_reason(error), error.errno == errno.ECONNREFUSED)
+        return _not_connected(error)
     round_trip = trio.current_time() - started
     try:
         with trio.fail_after(CONNECT_TIMEOUT):
@@ -153,7 +156,7 @@ async def ask_by_udp(address: tuple[int, str], port: int, progress: Progress) ->
     try:
         asking = await _HelloSocket.open(family, text, port)
     except OSError as error:
-        return PeerFacts(_reason(error))
+        return _not_connected(error)
     with asking:
         progress("ClientHello", None)
         facts = await _first_answer(asking)
@@ -284,6 +287,14 @@ class _HelloSocket:
         if self._sequence == _FIRST_SEQUENCE + 1:
             self._repeats_sequence = number == self._sequence
         return not self._repeats_sequence or number == self._sequence
+
+
+def _not_connected(error: OSError) -> PeerFacts:
+    return PeerFacts(
+        _reason(error),
+        refused=error.errno == errno.ECONNREFUSED,
+        no_way=error.errno in _NO_WAY,
+    )
 
 
 def _reason(error: OSError) -> str:

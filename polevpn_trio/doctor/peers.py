@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 from cryptography import x509
@@ -48,15 +48,30 @@ class Asked:
         return self.facts.shaken_hands
 
 
-def judge_answer(asked: Asked, *, others_answer: bool) -> Finding:
-    """Whether the router can be reached; ``others_answer`` if another server, or address, does."""
+def judge_answer(asked: Asked, answering: Collection[ServerUrl]) -> Finding:
+    """Whether the router can be reached there; ``answering`` are those that answer somewhere."""
     facts = asked.facts
     check = asked.protocol.lower()
-    tell = warn if others_answer else fail
-    meaning = _FALLBACK if others_answer else _CUT_OFF
+    tell = warn if answering else fail
+    meaning = _CUT_OFF
+    if asked.server in answering:
+        meaning = "the gateway takes another of its addresses, after some seconds"
+    elif answering:
+        meaning = _FALLBACK
     if facts.shaken_hands:
         trip = f" in {facts.round_trip * 1000:.0f} ms" if facts.round_trip >= 0 else ""
         return ok(check, f"{asked.where} answers{trip}")
+    if facts.no_way:
+        if asked.server in answering:
+            # Such as IPv6 on a machine that has only IPv4; that costs no time.
+            return ok(check, f"{asked.where} is not to be had from here, another address is")
+        return tell(
+            check,
+            f"{asked.where}: {facts.error}",
+            meaning,
+            f"ip route get {asked.address}; give this machine a default route, or write an "
+            "address into route_server that it has a way to",
+        )
     if facts.refused:
         return tell(
             check,
@@ -165,9 +180,9 @@ def judge_all(
     config: GatewayConfig, all_asked: list[Asked], now: datetime.datetime
 ) -> Iterator[tuple[ServerUrl, Finding]]:
     """What is to be said of all servers, each with the server that it is about."""
-    answering = any(asked.answers for asked in all_asked)
+    answering = {asked.server for asked in all_asked if asked.answers}
     for asked in all_asked:
-        found = [judge_answer(asked, others_answer=answering)]
+        found = [judge_answer(asked, answering)]
         if asked.facts.chain:
             found.append(judge_trust(config, asked, now))
             expiry = judge_expiry(asked, config.router_trust, now)

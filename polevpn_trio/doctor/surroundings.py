@@ -15,6 +15,10 @@ from polevpn_trio.doctor.finding import Finding, ok, warn
 FEW_FILES = 4096
 """Open files below which a router with a thousand sites over TCP comes into difficulties."""
 
+KUBERNETES = "kubernetes"
+STARTED_WITH_OPTIONS = ("docker", "podman")
+"""Containers whose rights and devices are options of the command that starts them."""
+
 _WHOLE_RANGE = ("0", "0", "4294967295")
 """How /proc/self/uid_map reads where no user namespace is between us and the machine."""
 
@@ -56,7 +60,7 @@ def look_for_container(
     """Read the signs that container runtimes leave below ``root`` and in the environment."""
     kind = ""
     if environment.get("KUBERNETES_SERVICE_HOST"):
-        kind = "kubernetes"
+        kind = KUBERNETES
     elif (root / "run/.containerenv").exists():
         kind = "podman"
     elif (root / ".dockerenv").exists():

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from polevpn_trio.doctor.finding import Finding, fail, ok, warn
+from polevpn_trio.doctor.surroundings import KUBERNETES, STARTED_WITH_OPTIONS
 from polevpn_trio.errors import HostError
 from polevpn_trio.tun.device import TunDevice
 
@@ -72,22 +73,29 @@ def judge_tun(facts: TunFacts, rights: Rights, *, container: str) -> Finding:
     if not facts.error:
         return ok("tun", "a TUN device can be made")
     meaning = "no gateway, and no router with a site, can run here"
+    if container == KUBERNETES:
+        remedy = (
+            "in the securityContext of the container: capabilities: add: [NET_ADMIN]; and the "
+            "device /dev/net/tun by a hostPath volume"
+        )
+        return fail("tun", facts.reason, meaning, remedy)
+    by_options = container in STARTED_WITH_OPTIONS
     if facts.error in _NO_DRIVER:
         remedy = (
             "docker or podman run --device /dev/net/tun --cap-add NET_ADMIN ..."
-            if container
+            if by_options
             else "modprobe tun; mkdir -p /dev/net; mknod /dev/net/tun c 10 200"
         )
     elif facts.error in _NOT_PERMITTED and not rights.has(NET_ADMIN):
         remedy = (
             "docker or podman run --cap-add NET_ADMIN --device /dev/net/tun ..."
-            if container
+            if by_options
             else "run it with sudo, or as a systemd service with AmbientCapabilities=CAP_NET_ADMIN"
         )
     elif facts.error in _NOT_PERMITTED:
         remedy = (
             "docker or podman run --device /dev/net/tun ..."
-            if container
+            if by_options
             else "chmod 666 /dev/net/tun; in a systemd service also DeviceAllow=/dev/net/tun rw"
         )
     else:

@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -128,6 +129,35 @@ def test_udp_that_is_blocked_is_told_with_what_to_do(network: Network) -> None:
     [udp] = alone.of("udp")
     assert udp["status"] == "fail"
     assert '"tls://198.18.1.2:443"' in udp["remedy"]
+
+
+@pytest.mark.needs_root_lab
+def test_a_gateway_that_runs_is_well_and_not_disturbed(network: Network, kernel_build: str) -> None:
+    config = network.config("kcp", route_networks=["10.8.0.0/24", "192.168.9.0/24"])
+    program = network.overlay.start_gateway(network.site, config)
+    program.wait_for_output("registered", PATIENCE)
+    before = network.gateway.state()
+    found = doctor(network.gateway, config)
+    assert network.gateway.state() == before
+    assert program.returncode is None
+    program.stop()
+    assert well(found, kernel_build), found.ills()
+    assert "is the right router" in found.of("router-certificate")[0]["text"]
+
+
+@pytest.mark.needs_root_lab
+def test_an_interrupted_examination_is_not_called_well(network: Network) -> None:
+    file = network.gateway.write_file("x.json", json.dumps(network.config("kcp")), mode=0o600)
+    with network.overlay.internet.dropping("udp"):
+        program = network.gateway.start(
+            [sys.executable, "-m", "polevpn_trio", "doctor", str(file)],
+            name="doctor",
+            environment=python_path(),
+        )
+        program.wait_for_output("ClientHello", PATIENCE)
+        program.send_signal(signal.SIGINT)
+        assert program.wait(PATIENCE) == 130
+    program.stopped = True
 
 
 @pytest.mark.needs_root_lab

@@ -46,6 +46,8 @@ def test_forwarding_that_nobody_switches_on_is_told_with_key_and_command(machine
     assert "sysctl -w net.ipv4.ip_forward=1" in found.remedy
     [found] = forwarding(machine, gateway(forward=False), container="podman")
     assert "--sysctl net.ipv4.ip_forward=1" in found.remedy
+    [found] = forwarding(machine, gateway(forward=False), container="kubernetes")
+    assert "securityContext" in found.remedy
     machine.set_sysctl("net.ipv4.ip_forward", "1")
     [found] = forwarding(machine, gateway(forward=False))
     assert found.status is Status.OK

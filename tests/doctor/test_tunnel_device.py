@@ -82,6 +82,8 @@ def test_the_rights_of_this_process_are_known() -> None:
         (1, NOBODY, "docker", "--cap-add NET_ADMIN"),
         (13, ROOT, "", "DeviceAllow=/dev/net/tun"),
         (1, ROOT, "podman", "--device /dev/net/tun"),
+        (1, ROOT, "kubernetes", "securityContext"),
+        (1, NOBODY, "lxc", "AmbientCapabilities="),
         (5, ROOT, "", "dmesg"),
     ],
 )

@@ -28,6 +28,8 @@ MODULES = (
     "control.join_string",
     "control.registration",
     "control.session_identity",
+    "doctor.client_hello",
+    "doctor.path_probes",
     "errors",
     "forwarding.flow_queue",
     "frames.codec",

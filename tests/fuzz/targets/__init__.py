@@ -25,5 +25,6 @@ TARGETS = (
     Target("join-string", texts.join_string, kernel=False, longest=1024),
     Target("commented-json", texts.commented_json, kernel=False, longest=1024),
     Target("http-request", texts.http_request, kernel=False, longest=2048),
+    Target("router-answers", texts.router_answers, kernel=False, longest=512),
     Target("addresses", texts.addresses, kernel=False, longest=256),
 )

@@ -161,6 +161,19 @@ def addresses(build: Build, draw: Draw) -> object:
         return str(mistake)
 
 
+def router_answers(build: Build, draw: Draw) -> object:
+    """What a router answers to the doctor is understood, or passed over."""
+    if draw.byte() & 1:
+        answer = draw.rest()
+        date = build["doctor.path_probes"].date_untrusted(answer)
+        assert date is None or (date.tzinfo is not None and b":" in answer)
+        return date
+    datagram = draw.rest()
+    is_answer = build["doctor.client_hello"].is_answer_untrusted(datagram)
+    assert not is_answer or len(datagram) > 13
+    return is_answer
+
+
 def http_request(build: Build, draw: Draw) -> object:
     """Requests are found, or refused with the same status, however their bytes are cut."""
     places = draw.cuts()
