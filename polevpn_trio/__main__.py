@@ -1,7 +1,7 @@
 """The command line: ``router``, ``gateway``, and what prepares, asks, and examines them.
 
-Exit status: 0 after a clean end (SIGINT, SIGTERM and SIGHUP lead to one), 1 if something failed
-while running, 2 if the command line or the configuration is wrong. Those that ask a running program
+Exit status: 0 after a clean end (SIGINT and SIGTERM lead to one), 1 if something failed while
+running, 2 if the command line or the configuration is wrong. Those that ask a running program
 have their own (`polevpn_trio.commands.inspect`).
 """
 
@@ -12,9 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import trio
 
     from polevpn_trio.control.config import GatewayConfig, RouterConfig
+    from polevpn_trio.management.reload import Source
 
 # Everything heavier is imported by the command that needs it: `check` should answer at once.
 
@@ -41,7 +42,7 @@ of it reach us twice, but mean it once."""
 
 _log = ContextLogger(logging.getLogger("polevpn_trio.main"))
 
-_Config = TypeVar("_Config", "RouterConfig", "GatewayConfig")
+_Config = TypeVar("_Config", bound="RouterConfig | GatewayConfig")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,19 +161,36 @@ def _check(options: argparse.Namespace) -> int:
 def _router(options: argparse.Namespace) -> int:
     from polevpn_trio.control.config import load_router
 
-    config = _start_log("router", load_router(_config_file(options, "router")), options)
+    load = _loader(load_router, "router", options)
+    config = _start_log("router", load(), options)
     from polevpn_trio import router
 
-    return _run(router.run, config)
+    return _run(router.run, config, load)
 
 
 def _gateway(options: argparse.Namespace) -> int:
     from polevpn_trio.control.config import load_gateway
 
-    config = _start_log("gateway", load_gateway(_config_file(options, "gateway")), options)
+    load = _loader(load_gateway, "gateway", options)
+    config = _start_log("gateway", load(), options)
     from polevpn_trio import gateway
 
-    return _run(gateway.run, config)
+    return _run(gateway.run, config, load)
+
+
+def _loader(
+    read: Callable[[Path], _Config], role: str, options: argparse.Namespace
+) -> Callable[[], _Config]:
+    """Make what reads a role's file, now and later; the command line wins over the file."""
+    file = _config_file(options, role)
+
+    def load() -> _Config:
+        config = read(file)
+        if options.log_level is not None:
+            config = attrs.evolve(config, log_level=options.log_level)
+        return config
+
+    return load
 
 
 def _config_file(options: argparse.Namespace, role: str) -> Path:
@@ -192,8 +210,6 @@ def _config_file(options: argparse.Namespace, role: str) -> Path:
 def _start_log(role: str, config: _Config, options: argparse.Namespace) -> _Config:
     from polevpn_trio import kernels
 
-    if options.log_level is not None:
-        config = attrs.evolve(config, log_level=options.log_level)
     configure(config.log_level, options.log_format)
     plain = [name.removeprefix("polevpn_trio.") for name, c in kernels.compiled().items() if not c]
     _log.info(
@@ -208,12 +224,18 @@ def _start_log(role: str, config: _Config, options: argparse.Namespace) -> _Conf
     return config
 
 
-def _run(role: Callable[[_Config], Awaitable[None]], config: _Config) -> int:
+def _run(
+    role: Callable[[_Config, Source[_Config]], Coroutine[Any, Any, None]],
+    config: _Config,
+    load: Callable[[], _Config],
+) -> int:
     """Run a role to its end; its expected errors become one line each."""
     import trio
 
+    from polevpn_trio.management.reload import Source
+
     try:
-        trio.run(_until_signalled, role, config)
+        trio.run(_until_signalled, role, config, Source(load))
     except BaseException as error:
         leaves = list(_leaves(error))
         expected = [leaf for leaf in leaves if isinstance(leaf, PoleVpnError)]
@@ -228,36 +250,58 @@ def _run(role: Callable[[_Config], Awaitable[None]], config: _Config) -> int:
     return 0
 
 
-async def _until_signalled(role: Callable[[_Config], Awaitable[None]], config: _Config) -> None:
+async def _until_signalled(
+    role: Callable[[_Config, Source[_Config]], Coroutine[Any, Any, None]],
+    config: _Config,
+    source: Source[_Config],
+) -> None:
     import trio
 
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
-            await nursery.start(_watch_signals, scope)
-            await role(config)
+            await nursery.start(_watch_signals, scope, source)
+            await role(config, source)
         nursery.cancel_scope.cancel()
 
 
-async def _watch_signals(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-    """Cancel the scope at the first signal, and give up cleaning up at the second."""
+async def _watch_signals(
+    scope: trio.CancelScope, source: Source[Any], *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Cancel the scope at the first signal, and give up cleaning up at the second.
+
+    SIGHUP has the configuration read anew instead, unless it means that our terminal is gone.
+    """
     import trio
 
     ended_at: float | None = None
-    ends = [signal.SIGINT, signal.SIGTERM]
+    watched = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # The terminal is gone; but whoever started us through nohup wants us to stay.
-        ends.append(signal.SIGHUP)
-    with trio.open_signal_receiver(*ends) as signals:
+        # Whoever started us through nohup wants us not to mind.
+        watched.append(signal.SIGHUP)
+    on_terminal = _has_terminal()
+    with trio.open_signal_receiver(*watched) as signals:
         task_status.started()
         async for number in signals:
             name = signal.Signals(number).name
-            if ended_at is None:
+            if number == signal.SIGHUP and not (on_terminal and not _has_terminal()):
+                _log.info("%s: reading the configuration anew", name)
+                source.ask()
+            elif ended_at is None:
                 _log.info("%s: ending", name)
                 ended_at = trio.current_time()
                 scope.cancel()
             elif trio.current_time() - ended_at > ONE_SIGNAL:
                 _log.warning("%s again: leaving at once, the next start cleans up", name)
                 os._exit(EXIT_FAILED)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process, and has not been closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -11,7 +11,8 @@ import trio
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control import advice
-from polevpn_trio.control.config import GatewayConfig, ServerUrl
+from polevpn_trio.control.changes import GATEWAY_KEYS, Changes
+from polevpn_trio.control.config import GatewayConfig, ServerUrl, load_gateway
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
 from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.login_proof import SiteKey
@@ -30,6 +31,7 @@ from polevpn_trio.frames.segmentation import Segmenter
 from polevpn_trio.management.answers import trouble_of
 from polevpn_trio.management.gateway_view import GatewayView
 from polevpn_trio.management.measures import device_drops
+from polevpn_trio.management.reload import Reloader, Source
 from polevpn_trio.management.service import managed, start_control
 from polevpn_trio.management.uplinks import Uplinks
 from polevpn_trio.management.view import Program
@@ -110,6 +112,12 @@ class Gateway:
             tuple(server.text for server in config.servers),
             trio.current_time(),
         )
+
+    async def adopt(self, changes: Changes[GatewayConfig]) -> Sequence[str]:
+        """Go on with another configuration."""
+        await trio.lowlevel.checkpoint()
+        self._config = changes.config
+        return ()
 
     async def read_tun(self) -> None:
         """Task "tun reader": packets from the site's hosts go to the link, or wait for it."""
@@ -536,16 +544,17 @@ class Connection:
         return True
 
 
-async def run(config: GatewayConfig) -> None:
-    """Be a gateway until cancelled.
+async def run(config: GatewayConfig, source: Source[GatewayConfig] | None = None) -> None:
+    """Be a gateway until cancelled; go on with what comes from ``source``, by default its file.
 
     Raises HostError when this machine lacks something or does not let us.
     """
+    source = source or Source(partial(load_gateway, config.path))
     with managed("gateway", config.path, config.control, config.warnings) as program:
-        await _run(config, program)
+        await _run(config, program, source)
 
 
-async def _run(config: GatewayConfig, program: Program) -> None:
+async def _run(config: GatewayConfig, program: Program, source: Source[GatewayConfig]) -> None:
     names = NameBook()
     if any(network.prefixlen == 0 for network in config.site.route_networks):
         # Once everything goes through the tunnel, so does the name server.
@@ -567,7 +576,9 @@ async def _run(config: GatewayConfig, program: Program) -> None:
         view = GatewayView(
             program, root, gateway.uplinks, config.site, site.device.name, gateway.drops
         )
-        await start_control(root, view)
+        reloader = Reloader(program, config, source, GATEWAY_KEYS, gateway.adopt)
+        root.start_soon("reload", reloader.serve)
+        await start_control(root, view, reloader)
 
 
 async def _look_servers_up(config: GatewayConfig, names: NameBook) -> None:

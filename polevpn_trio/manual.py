@@ -8,7 +8,7 @@ files and environment:
   POLEVPN_TRIO_PURE=1   take the kernels as plain Python even where compiled ones are installed
 
 exit status:
-  0  after a clean end (SIGINT, SIGTERM, SIGHUP), or when what was asked for is well
+  0  after a clean end (SIGINT, SIGTERM), or when what was asked for is well
   1  something failed while running
   2  the command line or the configuration is wrong
 
@@ -20,8 +20,10 @@ examples:
 
 _SIGNALS = """\
 signals:
-  SIGINT, SIGTERM, SIGHUP   end cleanly: peers are told; addresses, routes, forwarding and NAT
-                            are undone; a second one, later than 0.3 s, ends at once
+  SIGINT, SIGTERM   end cleanly: peers are told; addresses, routes, forwarding and NAT are
+                    undone; a second one, later than 0.3 s, ends at once
+  SIGHUP            read the configuration anew, as `reload` does; links stay. Ends the program
+                    if the terminal that it was started from has been closed (without nohup).
   The flags of the PoleVPN originals, -config and -configPath, mean --config.
 """
 
@@ -181,6 +183,26 @@ exit status:
 """
 
 ASKING = {
+    "reload": f"""\
+Reads the file anew, applies what can be applied while running, and names what takes a restart.
+A file with mistakes is refused, and all goes on as before. Only links of sites that would not be
+let in any more are cut. A program that runs as another user is asked by that user or by root.
+
+With --confirm it goes back to the configuration before unless `reload --confirmed` comes in time,
+for which a gateway must have a link: so a mistake does not lose a site that is far away. The file
+stays as it is: correct it before the next start.
+
+{_ASKED}
+exit status:
+  0  applied, or nothing has changed, or confirmed
+  1  refused, with the reasons: all goes on as before
+  2  no program answers, or the command line is wrong
+
+examples:
+  polevpn-trio reload
+  polevpn-trio reload --confirm 60
+  polevpn-trio reload --confirmed
+""",
     "status": f"""\
 {_ASKED}
 exit status:

@@ -15,11 +15,13 @@ import attrs
 import trio
 from OpenSSL import SSL
 
+from polevpn_trio.access import Access, ListenerContexts
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control import advice
 from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
 from polevpn_trio.control.authentication import Authenticator
-from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig
+from polevpn_trio.control.changes import ROUTER_KEYS, Changes
+from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig, load_router
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.log import ContextLogger, new_connection_id
 from polevpn_trio.control.registration import (
@@ -37,8 +39,6 @@ from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.frames.codec import (
     C2S_IPDATA,
     GROUP_BY_DESTINATION,
-    HEADER_SIZE,
-    KICK_OUT,
     S2C_IPDATA,
     FrameReader,
     FrameRun,
@@ -46,6 +46,7 @@ from polevpn_trio.frames.codec import (
 from polevpn_trio.frames.messages import RegisterRequest
 from polevpn_trio.management.answers import Trouble, trouble_of
 from polevpn_trio.management.measures import Reading, read_link, read_site
+from polevpn_trio.management.reload import Reloader, Source
 from polevpn_trio.management.roster import Connected, Roster
 from polevpn_trio.management.router_view import RouterView
 from polevpn_trio.management.routing import RouterTable
@@ -58,20 +59,17 @@ from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
 from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.kcp import KcpLink, format_address
+from polevpn_trio.transport.openssl import follow
 from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
+from polevpn_trio.transport.recognise import MAX_LOGIN_BYTES, recognise, secure
 from polevpn_trio.transport.tcp import choose_congestion_control
-from polevpn_trio.transport.tls_link import TlsLink
 from polevpn_trio.transport.udp import UdpSocket
-from polevpn_trio.transport.websocket import accept_websocket
 
 log = ContextLogger(logging.getLogger(__name__))
 
 MAX_HALF_OPEN = 512
 """Connections per listener that are not logged in yet: some hundred sites may come back at
 the same moment, and each costs memory and a handshake."""
-
-MAX_LOGIN_BYTES = 16_384
-"""Longest frame that may begin before login; afterwards it is 65,535 bytes."""
 
 MAX_FILES = 1 << 16
 """Open files asked of the kernel: each TCP connection is one, and the usual limit is 1,024."""
@@ -87,10 +85,6 @@ SMALLEST_PIECE = 4096
 
 REFUSAL_SECONDS = 2.0
 """How long the answer to a wrong key may take to reach the peer before the link is closed."""
-
-FIRST_BYTES = 4
-"""What a TCP client is recognised by: length and command of its first frame, or a piece of HTTP.
-A method begins with a letter, which as a length would be that of a frame too long before login."""
 
 
 @attrs.frozen
@@ -125,12 +119,31 @@ class Router:
         self.config = config
         self.root = root
         self.forwarder = Forwarder()
-        self.authenticator = Authenticator(config.key, config.sites, classic=config.classic)
+        self.access = Access(config)
         self.roster = Roster()
-        for name, site in (config.sites or {}).items():
-            if not site.closed_because(datetime.datetime.now(datetime.UTC)):
-                self.roster.expect(name, trio.current_time())
+        for name in self.access.open_sites(config):
+            self.roster.expect(name, trio.current_time())
         self.strangers = Strangers()
+        self.endpoint: dtls.DtlsEndpoint | None = None
+
+    async def adopt(self, changes: Changes[RouterConfig]) -> Sequence[str]:
+        """Go on with another configuration; return the sites whose links that has cut.
+
+        Raises HostError if a certificate cannot be used; then nothing has changed.
+        """
+        await trio.lowlevel.checkpoint()
+        config, before = changes.config, self.config
+        contexts = ListenerContexts.of(config)
+        self.config = config
+        if self.endpoint is not None:
+            self.endpoint.handshake_timeout = config.auth_timeout
+        cut = self.access.adopt(config, contexts)
+        expected = self.access.open_sites(config)
+        for name in (before.sites or {}).keys() - set(expected):
+            self.roster.forget(name)
+        for name in expected:
+            self.roster.expect(name, trio.current_time())
+        return cut
 
     def displace(self, newcomer: GatewayConnection, gateways: Sequence[Address]) -> None:
         """End other connections that hold these gateway addresses: they are stale."""
@@ -154,9 +167,7 @@ class GatewayConnection:
         self._login_by = login_by
         self._link = link
         self._session = RouterSession(
-            lambda request: router.authenticator.judge_untrusted(
-                request, link.identity, datetime.datetime.now(datetime.UTC)
-            ),
+            lambda request: router.access.judge_untrusted(request, link.identity),
             offer_native=router.config.native,
             features=features_over(link.carries_datagrams, router.config.features),
         )
@@ -171,6 +182,16 @@ class GatewayConnection:
         self._identifier = new_connection_id()
         self._log = log.bind(connection=self._identifier)
         self._since = trio.current_time()
+
+    @property
+    def title(self) -> str:
+        """The site's name if it has one, else the peer's."""
+        site = self._session.site
+        return site.name if site else self.name
+
+    def reconsider(self, authenticator: Authenticator, now: datetime.datetime) -> str:
+        """Go on by these rules; say why they do not let this gateway stay, "" if they do."""
+        return self._session.reconsider(authenticator, now)
 
     @property
     def takes_ipv6(self) -> bool:
@@ -223,12 +244,14 @@ class GatewayConnection:
         }
         trouble = Trouble("the router was ended")
         self._link.pull_from(self._outgoing)
+        self._router.access.members[self] = None
         try:
             ended_by = await run_connection(self._router.root, self._link, tasks, self.statistics)
             trouble = self._closed_because or trouble_of(ended_by)
             usual = advice.LEFT if self._authenticated.is_set() else advice.STRANGER
             trouble = attrs.evolve(trouble, advice=trouble.advice or usual)
         finally:
+            del self._router.access.members[self]
             self._router.forwarder.unregister(self)
             self._router.roster.left(self, trouble, trio.current_time())
             self._place.leave()
@@ -433,11 +456,12 @@ class GatewayConnection:
             await trio.sleep_until(since + config.idle_timeout)
 
 
-async def run(config: RouterConfig) -> None:
-    """Be a router until cancelled.
+async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) -> None:
+    """Be a router until cancelled; go on with what comes from ``source``, by default its file.
 
     Raises HostError when a port or the TUN device cannot be had.
     """
+    source = source or Source(partial(load_router, config.path))
     _allow_many_files()
     with managed("router", config.path, config.control, config.warnings) as program:
         async with AsyncExitStack() as stack, open_root("router") as root:
@@ -453,9 +477,11 @@ async def run(config: RouterConfig) -> None:
             if config.tls is not None:
                 await root.nursery.start(partial(_listen_tcp, router, config.tls))
             table = RouterTable(router.forwarder, router.roster, own)
-            await start_control(
-                root, RouterView(program, root, table, lambda: router.strangers.count)
-            )
+            root.start_soon("expiry", router.access.watch_time)
+            reloader = Reloader(program, config, source, ROUTER_KEYS, router.adopt)
+            root.start_soon("reload", reloader.serve)
+            view = RouterView(program, root, table, lambda: router.strangers.count)
+            await start_control(root, view, reloader)
             log.info("ready")
 
 
@@ -498,14 +524,15 @@ async def _listen_udp(
     router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
 ) -> None:
     """Accept gateways by KCP over DTLS."""
-    context = dtls.server_context(
-        config.cert_file, config.key_file, ask_certificate=_ask_certificate(router)
-    )
+    access = router.access
+    # What is shown is another context's business as soon as there is one.
+    context = dtls.server_context(config.cert_file, config.key_file)
+    follow(context, lambda: access.contexts.kcp or context)
     try:
         udp = UdpSocket.bind(config.host, config.port)
     except OSError as error:
         raise advice.cannot_listen("udp", config.host, config.port, error) from error
-    endpoint = dtls.DtlsEndpoint(udp)
+    endpoint = router.endpoint = dtls.DtlsEndpoint(udp)
     admission = Admission(MAX_HALF_OPEN)
 
     async def handle(session: dtls.DtlsSession) -> None:
@@ -536,9 +563,7 @@ async def _listen_tcp(
     router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
 ) -> None:
     """Accept gateways by TLS and WebSocket."""
-    context = tls.server_context(
-        config.cert_file, config.key_file, ask_certificate=_ask_certificate(router)
-    )
+    first = tls.server_context(config.cert_file, config.key_file)
     try:
         listeners = await trio.open_tcp_listeners(
             config.port, host=config.host or None, backlog=LISTEN_BACKLOG
@@ -554,19 +579,15 @@ async def _listen_tcp(
     admission = Admission(MAX_HALF_OPEN)
 
     async def handle(stream: trio.SocketStream) -> None:
-        await _serve_tcp(router, admission, context, config.web, stream)
+        context = router.access.contexts.tls or first
+        site = (router.config.tls or config).web
+        await _serve_tcp(router, admission, context, site, stream)
 
     async with router.root.branch(f"tcp:{config.port}", admission.statistics) as branch:
         for listener in listeners:
             log.info("listening on %s (tls, wss)", format_address(listener.socket.getsockname()))
         task_status.started()
         await trio.serve_listeners(handle, listeners, handler_nursery=branch.nursery)
-
-
-def _ask_certificate(router: Router) -> bool:
-    """Whether gateways are asked for a certificate; whose it is the login decides."""
-    sites = router.config.sites
-    return sites is not None and sites.knows_certificates
 
 
 async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSession) -> None:
@@ -604,9 +625,9 @@ async def _serve_tcp(
     served = False
     with trio.CancelScope() as scope, _place(admission, str(address[0]), scope) as place:
         with contained(name) as outcome:
-            stream = await _secure(plain, context, login_by)
+            stream = await secure(plain, context, login_by)
             try:
-                link = await _recognise(stream, format_address(address), login_by, site)
+                link = await recognise(stream, format_address(address), login_by, site)
                 served = True
                 await GatewayConnection(router, link, place, login_by).serve()
             finally:
@@ -625,41 +646,3 @@ def _place(admission: Admission, host: str, scope: trio.CancelScope) -> Iterator
         yield place
     finally:
         place.leave()
-
-
-async def _secure(plain: socket.socket, context: SSL.Context, login_by: float) -> tls.TlsStream:
-    with trio.move_on_at(login_by):
-        return await tls.TlsStream.handshake(plain, context)
-    raise LinkLost("TLS handshake not finished in time")
-
-
-async def _recognise(stream: tls.TlsStream, peer: str, login_by: float, site: WebSite) -> Link:
-    """Tell by the first bytes whether a client speaks frames, or HTTP; serve it as a web server.
-
-    Whoever asks that for a WebSocket gets one.
-    """
-    with trio.move_on_at(login_by):
-        start = b""
-        while len(start) < FIRST_BYTES and not _is_http(start, site):
-            try:
-                received = await stream.receive_some()
-            except trio.BrokenResourceError as error:
-                raise LinkLost(f"cannot receive: {error}") from error
-            if not received:
-                raise LinkLost("closed before it said anything")
-            start += received
-        stream.push_back(start)
-        if _is_http(start, site):
-            return await accept_websocket(stream, peer, site)
-        return TlsLink(stream, peer)
-    raise LinkLost("it said nothing in time")
-
-
-def _is_http(start: bytes, site: WebSite) -> bool:
-    """Whether a connection that starts so is none that begins with a frame for us."""
-    if "tls" not in site.schemes:
-        return bool(start)
-    if len(start) < FIRST_BYTES:
-        return start[:1].isalpha()
-    size, command = int.from_bytes(start[:2], "big"), int.from_bytes(start[2:4], "big")
-    return not HEADER_SIZE <= size <= MAX_LOGIN_BYTES or command > KICK_OUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import polevpn_trio
 from polevpn_trio import kernels
 from polevpn_trio.__main__ import EXIT_FAILED, EXIT_MISUSE, main
 from polevpn_trio.errors import ConfigError, HostError, LinkLost, Refused
+from polevpn_trio.management.reload import Source
 
 SECRET = "hush-hush-7c1f"
 ROOT = Path(polevpn_trio.__file__).parents[1]
@@ -43,18 +45,20 @@ def _restored_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @attrs.frozen
 class Started:
-    """The roles in place of the real ones, and the configurations that they were given."""
+    """The roles in place of the real ones, and what they were given."""
 
     configs: list[Any]
     role: list[Role]
+    sources: list[Source[Any]]
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    state = Started([], [])
+    state = Started([], [], [])
 
-    async def run(config: Any) -> None:
+    async def run(config: Any, source: Source[Any]) -> None:
         state.configs.append(config)
+        state.sources.append(source)
         for role in state.role:
             await role(config)
 
@@ -279,7 +283,7 @@ def test_faults_of_ours_keep_their_traceback(
 # --- Signals --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_role_cleanly(
     number: signal.Signals,
     folder: Path,
@@ -305,6 +309,27 @@ def test_a_signal_ends_the_role_cleanly(
     assert f" INFO main: {number.name}: ending" in capsys.readouterr().err
 
 
+def test_a_hangup_has_the_file_read_anew_by_the_command_lines_rules(
+    folder: Path, started: Started, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    async def role(_: object) -> None:
+        [source] = started.sources
+        signal.raise_signal(signal.SIGHUP)
+        await source.wait_asked()
+        values = {"route_server": "kcp://203.0.113.6", "key": SECRET, "gateway": "10.8.0.2"}
+        write(folder / "site.json", {**values, "log_level": "error"})
+        asked.append(source.load())
+
+    started.role.append(role)
+    assert main(["gateway", "-config", "site.json", "--log-level", "info"]) == 0
+    assert [(config.servers[0].host, config.log_level) for config in asked] == [
+        ("203.0.113.6", "info")
+    ]
+    assert " INFO main: SIGHUP: reading the configuration anew" in capsys.readouterr().err
+
+
 CHILD = """
 import signal, sys
 from types import ModuleType
@@ -313,7 +338,7 @@ import polevpn_trio
 from polevpn_trio import kernels
 from polevpn_trio.__main__ import main
 
-async def run(config):
+async def run(config, source):
     print("running", flush=True)
     try:
         await trio.sleep_forever()
@@ -331,6 +356,12 @@ polevpn_trio.gateway = sys.modules["polevpn_trio.gateway"] = module
 if sys.argv[2] == "nohup":
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 sys.exit(main(["gateway", "-config", "site.json"]))
+"""
+
+
+TAKE_TERMINAL = """
+import fcntl, sys, termios
+fcntl.ioctl(int(sys.argv[3]), termios.TIOCSCTTY, 0)
 """
 
 
@@ -364,6 +395,27 @@ def test_a_process_under_nohup_outlives_its_terminal(folder: Path) -> None:
     assert (child.returncode, out) == (0, "clean\n")
     assert "SIGTERM: ending" in err
     assert "SIGHUP" not in err
+
+
+def test_a_process_ends_when_its_terminal_is_closed(folder: Path) -> None:
+    terminal, side = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"{TAKE_TERMINAL}{CHILD}", "clean", "", str(side)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        pass_fds=[side],
+        start_new_session=True,
+    )
+    with child:
+        os.close(side)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "running\n"
+        os.close(terminal)
+        out, err = child.communicate(timeout=PATIENCE)
+    assert (child.returncode, out) == (0, "clean\n")
+    assert "SIGHUP: ending" in err
 
 
 def test_a_stuck_clean_up_is_left_at_a_later_signal(folder: Path) -> None:

@@ -22,10 +22,11 @@ from polevpn_trio.forwarding.forwarder import Peer
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameRun
 from polevpn_trio.nursery_tree import open_root
-from polevpn_trio.router import MAX_LOGIN_BYTES, MOST_RUNS, GatewayConnection, Router
+from polevpn_trio.router import MOST_RUNS, GatewayConnection, Router
 from polevpn_trio.site import Site
 from polevpn_trio.site_peer import SitePeer
 from polevpn_trio.transport.outgoing import MAX_CONTROL_FRAMES
+from polevpn_trio.transport.recognise import MAX_LOGIN_BYTES
 from tests.memory_device import MemoryDevice
 from tests.memory_links import Frame, MemoryLink, frames, ipv4, ipv6, link_pair, split
 

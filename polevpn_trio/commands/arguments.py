@@ -17,6 +17,9 @@ STATUS_SECONDS = 1.0
 
 TOP_SECONDS = 1.0
 
+LONGEST_CONFIRM = 3600
+"""Seconds; what the control socket takes."""
+
 EVENTS_SHOWN, MOST_EVENTS = 50, 1000
 
 LEVELS = ("info", "warning", "error")
@@ -58,6 +61,17 @@ def add_parsers(add_command: AddCommand) -> None:
     )
     events.add_argument("--site", help="only those of this site")
     events.add_argument("--level", choices=LEVELS, default="info", help="only from this one on")
+    reload = _add(add_command, "reload", _reload, "go on with what the configuration file says now")
+    confirming = reload.add_mutually_exclusive_group()
+    confirming.add_argument(
+        "--confirm",
+        type=_patience,
+        metavar="SECONDS",
+        help="go back by itself unless it is confirmed within so long",
+    )
+    confirming.add_argument(
+        "--confirmed", action="store_true", help="keep what was reloaded with --confirm"
+    )
     explain = _add(
         add_command, "explain", _explain, "say which way a packet goes, and why no other"
     )
@@ -100,6 +114,12 @@ def _events(options: argparse.Namespace) -> int:
     return inspect.guarded(inspect.events_command, options)
 
 
+def _reload(options: argparse.Namespace) -> int:
+    from polevpn_trio.commands import inspect, reload
+
+    return inspect.guarded(reload.reload_command, options)
+
+
 def _explain(options: argparse.Namespace) -> int:
     from polevpn_trio.commands import inspect
 
@@ -140,6 +160,13 @@ def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= 60:
         raise argparse.ArgumentTypeError("expected seconds from 0 to 60")
+    return seconds
+
+
+def _patience(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= LONGEST_CONFIRM:
+        raise argparse.ArgumentTypeError(f"expected seconds from 1 to {LONGEST_CONFIRM}")
     return seconds
 
 

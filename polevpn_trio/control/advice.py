@@ -21,6 +21,7 @@ WRONG_CERTIFICATE = (
     "put the fingerprint of that gateway's certificate into `certificate` of the site"
 )
 CLOSED_SITE = "if it may come in, correct `disabled` or `expires` of the site in the router's file"
+CUT_OFF = "if that was not meant, correct the router's file and `reload`"
 CLASSIC_GATEWAY = (
     'run this implementation there, which proves the key; or allow it: "classic": true'
 )

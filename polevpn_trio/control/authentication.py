@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hmac
+from collections.abc import Sequence
 
 import attrs
 
@@ -38,6 +39,12 @@ class Admitted:
 
     proof: bytes = b""
     site: KnownSite | None = None
+    verifier: Verifier | None = attrs.field(default=None, eq=False, repr=False)
+    """Of the key that it has; None if it showed nothing but a certificate."""
+    certificate: bytes = attrs.field(default=b"", eq=False)
+    """SHA-256 of the one that it showed."""
+    classic: bool = attrs.field(default=False, eq=False)
+    """It has sent the key as it is."""
 
 
 @attrs.frozen
@@ -57,14 +64,20 @@ class Authenticator:
     """Judges logins by the sites that are known, and by the key that all share, if there is one.
 
     A gateway proves that it knows its key, or shows its certificate, or, if ``classic``, may
-    send the shared key as it is. An empty ``key`` is none.
+    send the shared key as it is. An empty ``key`` is none; ``other_keys`` are as good.
     """
 
     def __init__(
-        self, key: str, sites: SiteDirectory | None = None, *, classic: bool = True
+        self,
+        key: str,
+        sites: SiteDirectory | None = None,
+        *,
+        classic: bool = True,
+        other_keys: Sequence[str] = (),
     ) -> None:
-        self._raw = key.encode()
-        self._shared = SiteKey.derive(key).verifier if key else None
+        self._shared = tuple(
+            (each.encode(), SiteKey.derive(each).verifier) for each in (key, *other_keys) if each
+        )
         self._sites = SiteDirectory({}) if sites is None else sites
         self._classic = classic
 
@@ -76,19 +89,30 @@ class Authenticator:
         if native is not None and native.name:
             return self._judge_site(native, identity, now)
         if native is not None and native.proof:
-            verifier = self._shared or _NO_KEY
-            if not verifier.check(native.proof, "", identity):
-                if self._shared:
-                    return Denied(UNKNOWN, "wrong key", advice.WRONG_KEY)
-                return Denied(UNKNOWN, "it names no site", advice.NAMELESS)
-            return Admitted(verifier.prove("", identity))
-        equal = hmac.compare_digest(request.key.encode(), self._raw)
-        if not self._raw or not equal:
+            return self._judge_proof(native, identity)
+        found = None
+        for raw, verifier in self._shared:
+            if hmac.compare_digest(request.key.encode(), raw):
+                found = verifier
+        if found is None:
             return Denied(INVALID_KEY, INVALID_KEY, advice.WRONG_KEY)
         if not self._classic:
             reason = 'it sent the key as it is, which "classic": false forbids'
             return Denied(INVALID_KEY, reason, advice.CLASSIC_GATEWAY)
-        return Admitted()
+        return Admitted(verifier=found, classic=True)
+
+    def _judge_proof(self, native: NativeOffer, identity: SessionIdentity) -> Admitted | Denied:
+        """Judge a gateway that proves to know the shared key, or one of them."""
+        if not self._shared:
+            _NO_KEY.check(native.proof, "", identity)
+            return Denied(UNKNOWN, "it names no site", advice.NAMELESS)
+        found = None
+        for _, verifier in self._shared:
+            if verifier.check(native.proof, "", identity):
+                found = verifier
+        if found is None:
+            return Denied(UNKNOWN, "wrong key", advice.WRONG_KEY)
+        return Admitted(found.prove("", identity), verifier=found)
 
     def _judge_site(
         self, native: NativeOffer, identity: SessionIdentity, now: datetime.datetime
@@ -119,4 +143,33 @@ class Authenticator:
             return Denied(
                 f"site {name} is {closed}", f"{name} is {closed}", advice.CLOSED_SITE, name
             )
-        return Admitted(matching.prove(name, identity) if matching else b"", site)
+        proof = matching.prove(name, identity) if matching else b""
+        return Admitted(proof, site, matching, shown)
+
+    def reconsider(self, admitted: Admitted, now: datetime.datetime) -> str:
+        """Say why a gateway that was let in, by other rules perhaps, would not be now.
+
+        "" if it would.
+        """
+        if admitted.site is not None:
+            return self._reconsider_site(admitted, admitted.site.name, now)
+        if all(verifier != admitted.verifier for _, verifier in self._shared):
+            return "its shared key is not taken any more"
+        if admitted.classic and not self._classic:
+            return 'it sent the key as it is, which "classic": false forbids'
+        return ""
+
+    def _reconsider_site(self, admitted: Admitted, name: str, now: datetime.datetime) -> str:
+        site = self._sites.get(name)
+        if site is None:
+            return f"site {name} was removed"
+        if site.verifiers and admitted.verifier not in site.verifiers:
+            return f"the key of site {name} was replaced"
+        if site.certificates and admitted.certificate not in site.certificates:
+            return f"the certificate of site {name} was replaced"
+        closed = site.closed_because(now)
+        return f"site {name} is {closed}" if closed else ""
+
+    def site(self, name: str) -> KnownSite | None:
+        """Return what is known of a site by now."""
+        return self._sites.get(name)

@@ -12,6 +12,7 @@ Reading a configuration touches nothing but the files that it names.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -27,6 +28,7 @@ from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.router_trust import RouterTrust
+from polevpn_trio.control.shared_key import read_key, read_router_keys
 from polevpn_trio.control.site_directory import SiteDirectory, is_site_name, read_sites
 from polevpn_trio.control.trust_config import router_trust
 from polevpn_trio.control.web import DEFAULT_SITE, WEB_KEYS, WebSite, web_site
@@ -34,15 +36,6 @@ from polevpn_trio.errors import ConfigError
 from polevpn_trio.frames.messages import MAX_BODY, RegisterRequest
 
 Network = IPv4Network | IPv6Network
-
-MAX_KEY = 4096
-"""Bytes of the shared key; the AUTH frame has to hold it."""
-
-SHORT_KEY = 8
-"""Characters below which a key is called easy to guess."""
-
-EXAMPLE_KEY = "replace-this-by-a-long-secret"
-"""The key of the files in conf/, known to everybody."""
 
 DEFAULT_CONGESTION = "bbr"
 """For tls:// and wss://: it takes loss for what it mostly is on long paths, a fault of the line."""
@@ -106,6 +99,8 @@ class CertificatePair:
 
     cert_file: Path
     key_file: Path
+    digest: bytes = attrs.field(default=b"", eq=False, repr=False)
+    """Of what is in the files: tells whether they have changed."""
 
 
 @attrs.frozen
@@ -120,6 +115,8 @@ class ListenerConfig:
     key_file: Path
     web: WebSite = DEFAULT_SITE
     """What a listener for TCP is to browsers."""
+    pair_digest: bytes = attrs.field(default=b"", eq=False, repr=False)
+    """Of what is in the two files."""
 
 
 @attrs.frozen
@@ -183,6 +180,8 @@ class RouterConfig:
     path: Path
     key: str = attrs.field(repr=False)
     """The shared key; "" if nobody is let in by it."""
+    other_keys: tuple[str, ...] = attrs.field(default=(), repr=False, kw_only=True)
+    """What is taken as well while gateways change from an old key to a new one."""
     kcp: ListenerConfig | None = None
     tls: ListenerConfig | None = None
     """Takes tls:// and wss:// alike."""
@@ -300,7 +299,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
     report = Report(path)
     top = Members(report, "", values, _ROUTER_KEYS)
     sites = read_sites(top)
-    key = _router_key(top, sites)
+    key, other_keys = read_router_keys(top, sites_known=sites is not None)
     # A listener that is switched off is checked all the same, but need not be complete.
     given = [name for name in ("kcp", "tls") if top.has(name)]
     listeners = {name: _listener(top, name) for name in given}
@@ -318,6 +317,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
     config = RouterConfig(
         path=path,
         key=key,
+        other_keys=other_keys,
         kcp=listeners.get("kcp"),
         tls=listeners.get("tls"),
         sites=sites,
@@ -352,7 +352,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
     config = GatewayConfig(
         path=path,
         servers=_servers(top),
-        key=_key(top) if top.has("key") or not top.has("cert_file") else "",
+        key=read_key(top) if top.has("key") or not top.has("cert_file") else "",
         site=_site(top),
         router_trust=router_trust(top),
         name=_name(top),
@@ -371,42 +371,6 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
     return attrs.evolve(config, warnings=tuple(report.warnings))
 
 
-def _router_key(top: Members, sites: SiteDirectory | None) -> str:
-    """The shared key if it lets anybody in."""
-    admits = top.flag("admit_shared_key", sites is None)
-    if not admits and sites is None:
-        top.problem("admit_shared_key", "false, expected true, or gateways that are known")
-    if admits or top.has("key"):
-        key = _key(top)
-        return key if admits else ""
-    top.report.warn_if_world_readable(top.report.file, "this file")
-    return ""
-
-
-def _key(top: Members) -> str:
-    if not top.required("key", "the shared key as a string"):
-        return ""
-    key = top.text("key", "the shared key as a string")
-    if key is None:
-        return ""
-    if not key:
-        top.problem("key", "empty, expected a shared key (an empty one would let everybody in)")
-        return ""
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        top.problem("key", "holds half of a surrogate pair, expected Unicode characters")
-        return ""
-    if size > MAX_KEY:
-        top.problem("key", f"{size} bytes long, expected at most {MAX_KEY}")
-    elif len(key) < SHORT_KEY:
-        top.warn("key", f"shorter than {SHORT_KEY} characters, which is easy to guess")
-    elif key == EXAMPLE_KEY:
-        top.warn("key", "still the one of the example file, which everybody knows")
-    top.report.warn_if_world_readable(top.report.file, "this file holds the key and")
-    return key
-
-
 def _listener(top: Members, name: str) -> ListenerConfig | None:
     members = top.section(name, _KEYS_OF_LISTENER[name])
     if members is None or not members.flag("enable", True):
@@ -423,7 +387,7 @@ def _listener(top: Members, name: str) -> ListenerConfig | None:
     web = web_site(members, top.report.file.parent) if name == "tls" else DEFAULT_SITE
     if pair is None:
         return None
-    return ListenerConfig(host, port, pair.cert_file, pair.key_file, web)
+    return ListenerConfig(host, port, pair.cert_file, pair.key_file, web, pair.digest)
 
 
 def _pair(members: Members, *, dtls: bool) -> CertificatePair | None:
@@ -448,7 +412,18 @@ def _pair(members: Members, *, dtls: bool) -> CertificatePair | None:
     if warning:
         members.warn("cert_file", warning)
     report.warn_if_world_readable(pair.key_file, f"the private key {pair.key_file}")
-    return pair
+    return attrs.evolve(pair, digest=_digest(pair))
+
+
+def _digest(pair: CertificatePair) -> bytes:
+    digest = hashlib.sha256()
+    for file in (pair.cert_file, pair.key_file):
+        try:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError:
+            # It was there a moment ago; whoever opens it next will say more.
+            return b""
+    return digest.digest()
 
 
 def _name(top: Members) -> str:

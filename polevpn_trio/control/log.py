@@ -110,6 +110,15 @@ def configure(level: str, format: str = "text") -> None:
     root.addHandler(_StderrHandler(least, format))
 
 
+def set_level(level: str) -> None:
+    """Change the level that `configure` has set. Raises KeyError for a level not in LEVELS."""
+    least = LEVELS[level]
+    logging.getLogger(PACKAGE).setLevel(min(least, logging.INFO))
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _StderrHandler):
+            handler.least = least
+
+
 def _for_journal() -> bool:
     """Whether stderr is a stream to journald, which says so (systemd.exec(5))."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
@@ -172,7 +181,7 @@ def _suffix(record: logging.LogRecord) -> Iterator[str]:
 class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable in 3.11
     def __init__(self, least: int, format: str) -> None:
         super().__init__(sys.stderr)
-        self._least = least
+        self.least = least
         self._journal = _for_journal()
         self.setFormatter(
             _JsonFormatter() if format == "json" else _TextFormatter(bare=self._journal)
@@ -180,7 +189,7 @@ class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not su
 
     def filter(self, record: logging.LogRecord) -> bool:
         ours = record.name.partition(".")[0] == PACKAGE
-        return record.levelno >= self._least or not ours
+        return record.levelno >= self.least or not ours
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)

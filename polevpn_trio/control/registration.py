@@ -12,13 +12,15 @@ several gateways on one connection.
 
 from __future__ import annotations
 
+import datetime
 import enum
 from collections.abc import Callable, Iterable
 
 import attrs
 
-from polevpn_trio.control.authentication import Admitted, Denied
-from polevpn_trio.control.site_directory import KnownSite
+from polevpn_trio.control.addresses import Network
+from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
+from polevpn_trio.control.site_directory import Address, KnownSite
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.messages import (
@@ -124,6 +126,10 @@ class RouterSession:
         self.state = SessionState.CONNECTED
         self.native: frozenset[str] | None = None
         self.site: KnownSite | None = None
+        self._admitted: Admitted | None = None
+        # What it has registered; dicts for their order.
+        self._addresses: dict[Address, None] = {}
+        self._networks: dict[Network, None] = {}
 
     @property
     def accepts_data(self) -> bool:
@@ -171,6 +177,7 @@ class RouterSession:
         self.state = SessionState.AUTHENTICATED
         self.native = agreed
         self.site = verdict.site
+        self._admitted = verdict
         offer = None
         if agreed is not None:
             offer = NativeOffer(NATIVE_VERSION, tuple(agreed), proof=verdict.proof)
@@ -188,4 +195,20 @@ class RouterSession:
         answer = RegisterAnswer(refusal).to_json()
         if refusal:
             return [Refusal(codec.build_frame(codec.REGISTER, answer, sequence), refusal)]
+        self._addresses.update(dict.fromkeys(claimed))
+        self._networks.update(dict.fromkeys(request.networks))
         return [Register(request, Answer(codec.build_frame(codec.REGISTER, answer, sequence)))]
+
+    def reconsider(self, authenticator: Authenticator, now: datetime.datetime) -> str:
+        """Go on by new rules; say why they do not let this peer stay, "" if they do.
+
+        They let it if they would admit the same login now, and all that it has registered.
+        """
+        if self._admitted is None or self.state is not SessionState.AUTHENTICATED:
+            return ""
+        reason = authenticator.reconsider(self._admitted, now)
+        if not reason and self.site is not None:
+            self.site = authenticator.site(self.site.name)
+            if self.site is not None:
+                reason = self.site.refuses(self._addresses, self._networks)
+        return reason

@@ -216,3 +216,32 @@ class Explanation:
     """Bytes of the largest packet that this way carries in one piece, as far as it is known."""
     steps: tuple[Step, ...]
     alternatives: tuple[Alternative, ...]
+
+
+@attrs.frozen
+class AppliedChange:
+    """A key of the configuration that has changed; ``effect`` says when that takes effect."""
+
+    key: str
+    effect: str
+    detail: str
+
+
+@attrs.frozen
+class Reloaded:
+    """What became of a request to go on with what the configuration file says now.
+
+    ``outcome`` is ``applied``, ``unchanged``, ``confirmed``, or ``refused`` because of
+    ``problems``: then everything goes on as before. ``restart`` names keys that have changed, but
+    take a restart, ``ended`` whose links were cut. ``confirm_within`` is how long there is to
+    confirm, in seconds; None if that is not necessary.
+    """
+
+    outcome: str
+    config: str
+    problems: tuple[str, ...] = ()
+    applied: tuple[AppliedChange, ...] = ()
+    restart: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    confirm_within: float | None = None

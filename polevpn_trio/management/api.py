@@ -33,12 +33,16 @@ MOST_ROUTES = 1000
 
 MOST_EVENTS = 1000
 
+LONGEST_CONFIRM = 3600.0
+"""Seconds that may be asked for to confirm a reload."""
+
 # Codes of errors.
 BAD_REQUEST = "bad-request"
 BAD_VERSION = "bad-version"
 UNKNOWN_METHOD = "unknown-method"
 BAD_PARAMS = "bad-params"
 BUSY = "busy"
+FORBIDDEN = "forbidden"
 
 
 class ApiError(Exception):

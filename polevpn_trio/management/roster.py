@@ -165,6 +165,10 @@ class Roster:
         """Note a site that should be there, and is down until it joins."""
         self._sites.setdefault(name, Site(name, now))
 
+    def forget(self, name: str) -> None:
+        """Drop a site that need not be there any more; its connection, if any, is ending."""
+        self._sites.pop(name, None)
+
     def joined(
         self,
         owner: object,

@@ -7,7 +7,9 @@ send one, to take the answer, or to say nothing.
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 
 import attrs
@@ -17,6 +19,7 @@ from polevpn_trio.management import api
 from polevpn_trio.management.answers import Status
 from polevpn_trio.management.api import ApiError, Params, Request
 from polevpn_trio.management.events import Event, EventLog
+from polevpn_trio.management.reload import Reloads
 from polevpn_trio.management.view import View
 from polevpn_trio.transport.containment import contained
 
@@ -37,12 +40,16 @@ SEND_BYTES = 65_536
 PIECES = 64
 """Pieces of an answer put together between two turns."""
 
+CHANGING = ("reload", "confirm")
+"""Methods that are not for everybody who may ask."""
+
 
 class ControlServer:
-    """Serves a view to whoever may open the socket."""
+    """Serves a view to whoever may open the socket; only its user and root may change things."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, reloads: Reloads) -> None:
         self._view = view
+        self._reloads = reloads
         self._connections = 0
         self._refused = 0
         self._requests = 0
@@ -52,6 +59,8 @@ class ControlServer:
             "explain": self._explain,
             "tree": self._tree,
             "events": self._events,
+            "reload": self._reload,
+            "confirm": self._confirm,
         }
 
     async def serve(self, listening: socket.socket, *, task_status: trio.TaskStatus[None]) -> None:
@@ -110,6 +119,8 @@ class ControlServer:
             if method is None:
                 known = ", ".join(self._methods)
                 raise ApiError(api.UNKNOWN_METHOD, f"unknown method, expected one of {known}")
+            if request.method in CHANGING and not _may_change(stream.socket):
+                raise ApiError(api.FORBIDDEN, "only root and the program's own user may do that")
             if request.method == "events" and params.flag("follow"):
                 await self._follow(stream, request, params)
                 return
@@ -139,6 +150,16 @@ class ControlServer:
         if source.version != destination.version:
             raise ApiError(api.BAD_PARAMS, "source and destination: expected the same IP version")
         return await self._view.explain(source, destination)
+
+    async def _reload(self, params: Params) -> object:
+        """Read the configuration anew; with ``confirm`` seconds, until it is confirmed."""
+        within = params.seconds("confirm", 0.0, api.LONGEST_CONFIRM)
+        params.finish()
+        return await self._reloads.reload(within or None)
+
+    async def _confirm(self, params: Params) -> object:
+        params.finish()
+        return await self._reloads.confirm()
 
     async def _tree(self, params: Params) -> object:
         params.finish()
@@ -195,6 +216,19 @@ class Events:
     events: tuple[Event, ...]
     last: int
     missed: int
+
+
+def _may_change(client: trio.socket.SocketType) -> bool:
+    """Whether a client is run by root, or by the user that runs this program."""
+    return peer_user(client) in (0, os.geteuid())
+
+
+def peer_user(client: trio.socket.SocketType) -> int:
+    """Return the user who runs the other end of a Unix socket (unix(7), SO_PEERCRED)."""
+    size = struct.calcsize("3i")
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    user: int = struct.unpack("3i", credentials)[1]
+    return user
 
 
 def _after(log: EventLog, number: int, most: int) -> Events:

@@ -13,6 +13,7 @@ from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.errors import HostError
 from polevpn_trio.management.events import recording_events
 from polevpn_trio.management.instances import control_socket
+from polevpn_trio.management.reload import Reloads
 from polevpn_trio.management.server import ControlServer
 from polevpn_trio.management.view import Program, View
 from polevpn_trio.nursery_tree import Branch
@@ -20,11 +21,11 @@ from polevpn_trio.nursery_tree import Branch
 log = ContextLogger(logging.getLogger("polevpn_trio.control"))
 
 
-async def start_control(root: Branch, view: View) -> None:
+async def start_control(root: Branch, view: View, reloads: Reloads) -> None:
     """Answer on the program's control socket, if it has one, in a task of the tree."""
     socket = view.program.socket
     if socket is not None:
-        server = ControlServer(view)
+        server = ControlServer(view, reloads)
         await root.start("control", partial(server.serve, socket.listening), server.statistics)
         log.info("answering questions at %s", socket.path)
 

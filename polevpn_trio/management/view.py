@@ -43,9 +43,12 @@ class View(Protocol):
         """Draw the live tree of nurseries and tasks."""
 
 
-@attrs.frozen
+@attrs.define
 class Program:
-    """What stays the same about a program as long as it runs; ``started`` in Trio's time."""
+    """What is to be said of a program whatever its role; ``started`` in Trio's time.
+
+    A reload changes ``warnings`` and ``notices``; all else stays the same as long as it runs.
+    """
 
     role: str
     config_file: Path
@@ -53,6 +56,8 @@ class Program:
     events: EventLog
     socket: ControlSocket | None
     started: float = attrs.field(factory=trio.current_time)
+    notices: tuple[Trouble, ...] = ()
+    """What somebody should know about its configuration."""
 
     def status(self) -> Status:
         """A status without anything in it yet."""
@@ -66,7 +71,10 @@ class Program:
             config=str(self.config_file),
             kernels=_kernels(),
             state=worst([]),
-            troubles=tuple(Trouble(warning, CHECK_ADVICE) for warning in self.warnings),
+            troubles=(
+                *self.notices,
+                *(Trouble(warning, CHECK_ADVICE) for warning in self.warnings),
+            ),
             sites=(),
             servers=(),
             forwarded=None,

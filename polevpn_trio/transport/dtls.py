@@ -371,8 +371,9 @@ class DtlsEndpoint:
 
         The session is closed when the handler returns; an error that the handler raises goes
         up from here. A failed handshake ends nothing but itself. A handshake must be finished
-        within ``handshake_timeout`` seconds; of more than ``max_half_open`` at once, the oldest
-        one of the host that has most of them is given up.
+        within ``handshake_timeout`` seconds, an attribute that may be changed meanwhile; of more
+        than ``max_half_open`` at once, the oldest one of the host that has most of them is given
+        up.
         """
 
         async def accept(channel: trio.DTLSChannel) -> None:
@@ -381,7 +382,7 @@ class DtlsEndpoint:
                 self._evict_half_open()
             session = None
             with contained(f"handshake with {address[0]}") as outcome:
-                session = await self._shake_hands(channel, handshake_timeout, client=False)
+                session = await self._shake_hands(channel, self.handshake_timeout, client=False)
             if session is None:
                 log.debug("%s: handshake failed: %s", address, outcome.error)
                 return
@@ -392,6 +393,7 @@ class DtlsEndpoint:
 
         self._check_open()
         self._serving = True
+        self.handshake_timeout = handshake_timeout
         try:
             await self._dtls.serve(context, accept, task_status=task_status)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -46,6 +47,23 @@ def ask_for_certificate(context: SSL.Context) -> None:
     seen to by then.
     """
     context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+
+
+def follow(context: SSL.Context, current: Callable[[], SSL.Context]) -> None:
+    """Let handshakes that are begun with ``context`` be finished with what ``current`` gives then.
+
+    A server can so be given another certificate without anything being closed. Only before the
+    context is used; what makes a protocol (methods, suites, options) stays that of ``context``.
+    """
+
+    # OpenSSL calls this whether or not the client has named a server (since 1.1.1).
+    def switch(connection: SSL.Connection) -> None:
+        taken = current()
+        if taken is not connection.get_context():
+            connection.set_context(taken)
+            connection.set_verify(taken.get_verify_mode(), lambda *_: True)
+
+    context.set_tlsext_servername_callback(switch)
 
 
 def peer_chain(connection: SSL.Connection) -> tuple[bytes, ...]:

@@ -61,7 +61,14 @@ def test_status_ends_with_zero_if_all_is_well(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize(
     "words",
-    [["status"], ["top"], ["routes"], ["events"], ["explain", "10.0.0.1", "10.0.0.2"]],
+    [
+        ["status"],
+        ["top"],
+        ["routes"],
+        ["events"],
+        ["explain", "10.0.0.1", "10.0.0.2"],
+        ["reload", "--confirm", "30"],
+    ],
     ids=lambda words: words[0],
 )
 def test_all_end_with_two_if_nobody_answers(
@@ -121,6 +128,8 @@ def test_explain_ends_with_one_if_the_packet_is_dropped(
         ["events", "-n", "0"],
         ["events", "-n", "5000"],
         ["top", "--every", "0"],
+        ["reload", "--confirm", "0"],
+        ["reload", "--confirm", "9", "--confirmed"],
     ],
 )
 def test_a_wrong_command_line_ends_with_two(

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from polevpn_trio.control import config as config_module
 from polevpn_trio.control.commented_json import parse
 from polevpn_trio.control.config import (
-    EXAMPLE_KEY,
     GatewayConfig,
     KcpOptions,
     ListenerConfig,
@@ -33,6 +32,7 @@ from polevpn_trio.control.config import (
 )
 from polevpn_trio.control.known_routers import usual_file
 from polevpn_trio.control.router_trust import FirstUse, Pinned
+from polevpn_trio.control.shared_key import EXAMPLE_KEY
 from polevpn_trio.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[2] / "conf"

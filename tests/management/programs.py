@@ -15,7 +15,14 @@ import trio
 from polevpn_trio.control.control_config import ControlConfig
 from polevpn_trio.control.log import PACKAGE
 from polevpn_trio.forwarding.forwarder import Forwarder
-from polevpn_trio.management.answers import Explanation, Routes, Status, Trouble
+from polevpn_trio.management.answers import (
+    AppliedChange,
+    Explanation,
+    Reloaded,
+    Routes,
+    Status,
+    Trouble,
+)
 from polevpn_trio.management.measures import Counters, Passage
 from polevpn_trio.management.roster import Roster
 from polevpn_trio.management.router_view import RouterView
@@ -42,6 +49,33 @@ def router_view(program: Program, root: Branch, *, well: bool = False) -> Router
     return RouterView(program, root, RouterTable(forwarder, roster), lambda: 7)
 
 
+@attrs.define
+class Reloads:
+    """Takes whatever its file says, which is always something new."""
+
+    asked: list[float | None] = attrs.field(factory=list)
+
+    async def reload(self, within: float | None) -> Reloaded:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(within)
+        change = AppliedChange("gateways", "at once", "removed rome")
+        return Reloaded(
+            "applied",
+            "router.json",
+            applied=(change,),
+            restart=("tls.listen",),
+            ended=("rome",),
+            warnings=("key: easy to guess",),
+            confirm_within=within,
+        )
+
+    async def confirm(self) -> Reloaded:
+        await trio.lowlevel.checkpoint()
+        if self.asked:
+            return Reloaded("confirmed", "router.json")
+        return Reloaded("refused", "router.json", ("nothing waits to be confirmed",))
+
+
 @contextmanager
 def running_router(path: Path, *, well: bool = False) -> Iterator[None]:
     """Answer on a control socket at ``path``, in another thread, as long as the block lasts."""
@@ -55,7 +89,8 @@ def running_router(path: Path, *, well: bool = False) -> Iterator[None]:
         config = ControlConfig(path=path)
         with managed("router", Path("router.json"), config, ("key: easy to guess",)) as program:
             async with open_root("router") as root:
-                await start_control(root, router_view(program, root, well=well))
+                view = router_view(program, root, well=well)
+                await start_control(root, view, Reloads())
                 ends.append((trio.lowlevel.current_trio_token(), root.nursery.cancel_scope))
                 ready.set()
 

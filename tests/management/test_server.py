@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,7 +22,7 @@ from polevpn_trio.management.server import MOST_CONNECTIONS
 from polevpn_trio.management.service import managed, start_control
 from polevpn_trio.management.view import View
 from polevpn_trio.nursery_tree import open_root
-from tests.management.programs import BrokenView, router_view
+from tests.management.programs import BrokenView, Reloads, router_view
 
 log = logging.getLogger("polevpn_trio.test")
 
@@ -86,7 +87,7 @@ def with_server(
         config = ControlConfig(path=path)
         with managed("router", Path("router.json"), config, ()) as program:
             async with open_root("router") as root:
-                await start_control(root, view(program, root))
+                await start_control(root, view(program, root), Reloads())
                 world = World(path)
                 with trio.fail_after(3600):
                     await body(world)
@@ -112,6 +113,41 @@ def test_answers_one_request_after_the_other(path: Path) -> None:
         assert (len(routes["routes"]), routes["total"]) == (2, 5)
         way = await client.ask("explain", source="192.168.1.1", destination="192.168.2.1")
         assert (way["verdict"], way["site"]) == ("delivered", "oslo")
+
+    with_server(path, body)
+
+
+def test_a_reload_says_what_became_of_it(path: Path) -> None:
+    async def body(world: World) -> None:
+        client = await world.connect()
+        assert (await client.ask("confirm"))["outcome"] == "refused"
+        answer = await client.ask("reload", confirm=30)
+        assert answer["confirm_within"] == 30
+        assert answer["applied"] == [
+            {"key": "gateways", "effect": "at once", "detail": "removed rome"}
+        ]
+        assert answer["restart"] == ["tls.listen"]
+        assert (await client.ask("reload"))["confirm_within"] is None
+        assert (await client.ask("confirm"))["outcome"] == "confirmed"
+        for wrong in ({"confirm": -1}, {"confirm": 3601}, {"within": 3}):
+            assert (await client.ask("reload", **wrong))["error"]["code"] == api.BAD_PARAMS
+
+    with_server(path, body)
+
+
+def test_only_its_user_and_root_may_change_a_program(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        client = await world.connect()
+        for user, me, may in ((0, 1000, True), (1000, 1000, True), (1001, 1000, False)):
+            monkeypatch.setattr(server, "peer_user", lambda _, user=user: user)
+            monkeypatch.setattr(os, "geteuid", lambda me=me: me)
+            for method in ("reload", "confirm"):
+                answer = await client.ask(method)
+                assert ("error" not in answer) == may
+                assert may or answer["error"]["code"] == api.FORBIDDEN
+            assert "error" not in await client.ask("status")
 
     with_server(path, body)
 

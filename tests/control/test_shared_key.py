@@ -1,0 +1,80 @@
+"""Several shared keys, while one is replaced by another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polevpn_trio.control.config import load_gateway, load_router
+from polevpn_trio.control.shared_key import MAX_KEYS
+from polevpn_trio.errors import ConfigError
+
+
+@pytest.fixture
+def router(tmp_path: Path, certificates: Any) -> Any:
+    listener = {
+        "listen": ":443",
+        "cert_file": str(certificates.rsa.cert_file),
+        "key_file": str(certificates.rsa.key_file),
+    }
+
+    def write(key: object, **values: object) -> Path:
+        file = tmp_path / "router.json"
+        file.write_text(json.dumps({"tls": listener, "key": key, **values}))
+        file.chmod(0o600)
+        return file
+
+    return write
+
+
+def problems(file: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_router(file)
+    return [str(caught.value), *getattr(caught.value, "__notes__", ())]
+
+
+def test_the_first_of_a_list_is_the_key_and_the_others_are_taken_too(router: Any) -> None:
+    config = load_router(router(["a long new key", "a long old key"]))
+    assert (config.key, config.other_keys) == ("a long new key", ("a long old key",))
+    alone = load_router(router("a long new key"))
+    assert (alone.key, alone.other_keys) == ("a long new key", ())
+
+
+def test_keys_that_let_nobody_in_are_none(router: Any) -> None:
+    site = {"certificate": "sha256:" + "ab" * 32, "addresses": ["10.8.0.2"]}
+    config = load_router(router(["a long new key", "a long old key"], gateways={"berlin": site}))
+    assert (config.key, config.other_keys) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ([], "key: an empty list, expected the shared key as a string, or a list of them"),
+        (["a long new key", ""], "key[1]: empty, expected a shared key"),
+        (["a long new key", 7], "key[1]: a number, expected a string"),
+        (["a long new key"] * (MAX_KEYS + 1), f"key: 9 keys, expected at most {MAX_KEYS}"),
+    ],
+)
+def test_mistakes_in_a_list_of_keys_are_named_without_a_key(
+    router: Any, key: object, expected: str
+) -> None:
+    [problem] = problems(router(key))
+    assert expected in problem
+    assert "a long" not in problem
+
+
+def test_each_short_key_is_warned_of(router: Any) -> None:
+    warnings = load_router(router(["a long new key", "short"])).warnings
+    assert "key[1]: shorter than 8 characters, which is easy to guess" in warnings
+    assert not any(warning.startswith("key[0]") for warning in warnings)
+
+
+def test_a_gateway_has_one_key(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.json"
+    values = {"route_server": "kcp://203.0.113.5", "key": ["a", "b"], "gateway": "10.8.0.2"}
+    file.write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match="key: a list, expected the shared key as a string"):
+        load_gateway(file)
