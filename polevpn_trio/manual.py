@@ -80,7 +80,7 @@ examples:
 
 _STANDS_IN = """\
 The site's file is in the `gateways_directory` of the router's configuration. A router that runs
-has to be restarted to see what has changed.
+sees what has changed when it is told to `reload`.
 """
 
 _KEPT_SECRET = """\

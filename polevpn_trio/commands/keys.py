@@ -49,7 +49,7 @@ KEY_BYTES = 24
 """Of a site's key: 192 bits, 32 characters."""
 
 _PUBLIC_MODE = 0o644
-_AFTERWARDS = "restart the router to have it know"
+_AFTERWARDS = "`polevpn-trio reload` has the router know"
 
 
 def router_command(options: argparse.Namespace) -> int:
