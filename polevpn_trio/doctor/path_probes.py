@@ -28,7 +28,10 @@ from polevpn_trio.transport.handshake import plaintext_alert
 from polevpn_trio.transport.udp import UdpSocket
 
 CONNECT_TIMEOUT = 4.0
-"""Seconds for each of: TCP connection, TLS handshake, page, DTLS handshake."""
+"""Seconds for each of: TCP connection, TLS handshake, DTLS handshake."""
+
+PAGE_TIMEOUT = 1.0
+"""Seconds, beside some round trips, to wait for a page, which the originals do not have."""
 
 FIRST_ANSWER = 1.0
 """Seconds to wait for the first answer to a ClientHello, each time of ATTEMPTS."""
@@ -48,7 +51,9 @@ _WARNING, _CLOSE_NOTIFY = 1, 0
 # linux/in.h, in6.h: send with DF, whatever the kernel believes the path's MTU to be.
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
 _NO_WAY = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-_FIRST_SEQUENCE = 1 << 20
+_FIRST_SEQUENCE = 1 << 12
+"""Record number before that of the first hello: not one that a server begins with by itself, and
+all of ours below that of `plaintext_alert`, which would else be taken for a replay."""
 
 Progress = Callable[[str, float | None], None]
 """Is told in a few words what is being tried now, and which share of a search is done (0 to 1)."""
@@ -104,7 +109,7 @@ async def ask_by_tcp(address: tuple[int, str], port: int, host: str) -> PeerFact
         return PeerFacts(round_trip=round_trip, handshake_error=str(error))
     with contextlib.closing(stream):
         clock = asked_at = None
-        with trio.move_on_after(CONNECT_TIMEOUT):
+        with trio.move_on_after(PAGE_TIMEOUT + ROUND_TRIPS * round_trip):
             asked_at = datetime.datetime.now(datetime.UTC)
             clock = await _ask_for_page(stream, host)
         return PeerFacts(
