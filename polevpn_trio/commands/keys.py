@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from polevpn_trio.control.log import printable
 from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.new_certificate import make_certificate
-from polevpn_trio.control.secret_file import SECRET_MODE, make_folder, write_file
+from polevpn_trio.control.secret_file import SECRET_MODE, locked, make_folder, write_file
 from polevpn_trio.control.site_directory import (
     SITE_KEYS,
     SUFFIX,
@@ -48,8 +49,24 @@ UNNAMED = "localhost"
 KEY_BYTES = 24
 """Of a site's key: 192 bits, 32 characters."""
 
+Command = Callable[[argparse.Namespace], int]
+
 _PUBLIC_MODE = 0o644
 _AFTERWARDS = "`polevpn-trio reload` has the router know"
+
+
+def _alone(command: Command) -> Command:
+    """Let no other `keys` change the files of the same router meanwhile."""
+
+    @functools.wraps(command)
+    def alone(options: argparse.Namespace) -> int:
+        file = _config_file(options.config)
+        # Says what is wrong if it is not there, or its folder.
+        read(file)
+        with locked(file.parent, wait=True):
+            return command(options)
+
+    return alone
 
 
 def router_command(options: argparse.Namespace) -> int:
@@ -80,6 +97,7 @@ def fingerprint_command(options: argparse.Namespace) -> int:
     return 0
 
 
+@_alone
 def site_command(options: argparse.Namespace) -> int:
     """Make a site's key, write the site's file, and print the join string."""
     name = options.site
@@ -119,6 +137,7 @@ def site_command(options: argparse.Namespace) -> int:
     return 0
 
 
+@_alone
 def renew_command(options: argparse.Namespace) -> int:
     """Give a site one more key, and print the join string with it."""
     config, sites = _known_sites(options.config)
@@ -141,6 +160,7 @@ def renew_command(options: argparse.Namespace) -> int:
     return 0
 
 
+@_alone
 def drop_old_command(options: argparse.Namespace) -> int:
     """Leave a site its newest key only."""
     config, sites = _known_sites(options.config)
@@ -152,6 +172,7 @@ def drop_old_command(options: argparse.Namespace) -> int:
     return 0
 
 
+@_alone
 def revoke_command(options: argparse.Namespace) -> int:
     """Let a site in no more."""
     config, sites = _known_sites(options.config)

@@ -7,16 +7,13 @@ that whoever reads it, or loses power, has the old one or the new one.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
 from polevpn_trio.control.fingerprint import format_fingerprint, parse_fingerprint
-from polevpn_trio.control.secret_file import write_file
+from polevpn_trio.control.secret_file import locked, write_file
 
 FILE_NAME = "known_routers"
 SYSTEM_DIRECTORY = Path("/var/lib/polevpn_trio")
@@ -83,7 +80,8 @@ def add(file: Path, url: str, fingerprint: bytes) -> None:
     Does nothing if one of this URL has been written down meanwhile.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(file.parent):
+    # BlockingIOError if another gateway on this machine is at it.
+    with locked(file.parent, wait=False):
         if any(known.url == url for known in _read_or_none(file)):
             return
         old = file.read_text("utf-8", "replace") if file.exists() else _HEADER
@@ -97,17 +95,6 @@ def _read_or_none(file: Path) -> list[KnownRouter]:
         return read(file)
     except Unreadable as error:
         raise OSError(str(error)) from None
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep other gateways on this machine from writing; BlockingIOError if one is at it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: OSError) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 SECRET_MODE = 0o600
@@ -43,6 +45,20 @@ def make_folder(folder: Path) -> None:
     """Make a folder in one that is there, for whom that one belongs to. Raises OSError."""
     folder.mkdir(mode=SECRET_FOLDER_MODE)
     _leave_to_owner_of(folder.parent, folder)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Keep others who lock this folder, too, from changing what is in it.
+
+    Raises BlockingIOError if one is at it and this one does not ``wait``, or another OSError.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _leave_to_owner_of(other: Path, file: Path | int) -> None:

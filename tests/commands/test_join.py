@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import pty
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,12 @@ import pytest
 from polevpn_trio.__main__ import main
 from polevpn_trio.control.config import load_gateway
 from polevpn_trio.control.join_string import write_join_string
+from polevpn_trio.lab.overlay import python_path
 
 Capture = pytest.CaptureFixture[str]
+PATIENCE = 60
+"""Seconds after which a child process counts as stuck."""
+
 KEY = "tuMiayuNNTAk5ii8xa8eFE_Gx53HEv3u"
 SITE: dict[str, Any] = {
     "route_server": ["kcp://203.0.113.5:443"],
@@ -75,21 +83,33 @@ def test_the_string_may_come_from_stdin(words: tuple[str], monkeypatch: pytest.M
     assert written("other.json")["key"] == KEY
 
 
-def test_a_terminal_is_asked_without_showing_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stdin", Terminal("must not be read"))
-    asked: list[str] = []
-
-    def answer(prompt: str) -> str:
-        asked.append(prompt)
-        return STRING
-
-    monkeypatch.setattr("getpass.getpass", answer)
-    assert main(["join"]) == 0
-    assert asked == ["join string (not shown): "]
+def test_a_terminal_is_asked_without_showing_the_answer() -> None:
+    ours, terminal = pty.openpty()
+    with (
+        open(ours, "r+b", buffering=0) as console,
+        subprocess.Popen(
+            [sys.executable, "-m", "polevpn_trio", "join"],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={**os.environ, **python_path()},
+            # Else it would ask on the terminal of who runs the tests.
+            start_new_session=True,
+        ) as process,
+    ):
+        os.close(terminal)
+        shown = b""
+        while not shown.endswith(b"join string (not shown): "):
+            shown += console.read(1)
+        console.write(STRING.encode() + b"\n")
+        assert process.wait(PATIENCE) == 0
+        # An error says that nobody has the terminal open any more.
+        with contextlib.suppress(OSError):
+            while piece := console.read(1 << 16):
+                shown += piece
+    assert b"polevpn://" not in shown
+    assert b"wrote gateway.json for site berlin" in shown
+    assert written()["key"] == KEY
 
 
 def test_a_part_of_the_sites_networks_may_be_registered() -> None:

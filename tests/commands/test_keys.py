@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,13 @@ from polevpn_trio.control.join_string import read_join_string
 from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.frames.messages import AuthRequest, NativeOffer
+from polevpn_trio.lab.overlay import python_path
 
 Capture = pytest.CaptureFixture[str]
 IDENTITY = SessionIdentity(bytes(32), bytes([1]) * 32)
+PATIENCE = 60
+"""Seconds after which a child process counts as stuck."""
+
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
 ROUTER = {
     "tls": {"listen": ":443", "cert_file": "server.crt", "key_file": "server.key"},
@@ -179,6 +186,24 @@ def test_sites_get_addresses_of_their_own_and_know_those_before_them(
         "172.16.0.0/12", "10.8.0.0/24", "fd08::/64", "192.168.1.0/24"
     }  # fmt: skip
     assert told(third).site.gateway is None
+
+
+def test_sites_that_are_made_at_once_get_addresses_of_their_own(folder: Path) -> None:
+    names = ("berlin", "paris", "rome")
+    command = [sys.executable, "-m", "polevpn_trio", "keys", "site"]
+    running = [
+        subprocess.Popen(
+            [*command, name],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **python_path()},
+        )
+        for name in names
+    ]
+    assert [process.wait(PATIENCE) for process in running] == [0, 0, 0]
+    sites = load_router("router.json").sites
+    assert sites is not None
+    assert set(sites) == set(names)
 
 
 def test_a_site_may_end_on_a_day(folder: Path, capsys: Capture) -> None:
