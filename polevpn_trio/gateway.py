@@ -11,23 +11,21 @@ import trio
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control import advice
-from polevpn_trio.control.changes import GATEWAY_KEYS, Changes
-from polevpn_trio.control.config import GatewayConfig, ServerUrl, load_gateway
+from polevpn_trio.control.changes import GATEWAY_KEYS, Changes, Effect
+from polevpn_trio.control.config import GatewayConfig, SiteConfig, load_gateway
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
 from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.login_proof import SiteKey
-from polevpn_trio.control.registration import NATIVE_VERSION, agreed_features, features_over
-from polevpn_trio.errors import BadPacket, LinkLost, PoleVpnError, Refused, Untrusted
+from polevpn_trio.errors import LinkLost, PoleVpnError, Refused, Untrusted
+from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameReader, FrameRun
 from polevpn_trio.frames.messages import (
-    AuthAnswer,
-    AuthRequest,
-    NativeOffer,
     RegisterAnswer,
     RegisterRequest,
 )
 from polevpn_trio.frames.segmentation import Segmenter
+from polevpn_trio.gateway_login import LONGEST_ERROR, Login
 from polevpn_trio.management.answers import trouble_of
 from polevpn_trio.management.gateway_view import GatewayView
 from polevpn_trio.management.measures import device_drops
@@ -37,11 +35,11 @@ from polevpn_trio.management.uplinks import Uplinks
 from polevpn_trio.management.view import Program
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
-from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, LinkStatistics
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
 from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.tun.device import TunStatistics
-from polevpn_trio.uplink import Uplink
+from polevpn_trio.uplink import LinkSettings, Uplink
 
 log = ContextLogger(logging.getLogger(__name__))
 
@@ -60,16 +58,9 @@ same address they throw each other out, and should not do so without pause."""
 MOST_COMPLAINTS = 20
 """Different reasons why no link can be had that are logged in one outage."""
 
-LONGEST_ERROR = 200
-"""Characters of a router's complaint that are worth repeating."""
-
 FIRST_RETURN_SECONDS = 5.0
 LONGEST_RETURN_SECONDS = 60.0
 """Interval of attempts to return to a better server, growing from the first to the longest."""
-
-
-class _ClassicRouter(Refused):
-    """A router that refused our proof does not know our own dialect."""
 
 
 @attrs.frozen
@@ -87,6 +78,10 @@ class GatewayStatistics:
     malformed: int
 
 
+HOST_KEYS = frozenset(("acls", "route_networks", "forward", "masquerade"))
+"""Keys that ask something of this machine."""
+
+
 class Gateway:
     """One site's connection to the router, over whichever link is up."""
 
@@ -95,18 +90,18 @@ class Gateway:
         self._site = site
         self._root = root
         self._dialer = dialer
+        self._login = Login(config, dialer, root, site.reader)
+        self.changed = trio.Event()
+        """Set, and replaced, when there is another configuration."""
         self.outgoing = OutgoingQueue(QUEUE_BYTES)
         """Packets for the link in use, or for the one that follows it."""
         self._segmenter = Segmenter()
-        self._site_key = SiteKey.derive(config.key, config.name) if config.key else None
-        # Servers, by rank, that know only the classic dialect.
-        self._classic: set[int] = set()
         self._connection: Connection | None = None
         self._no_link = 0
         self._not_ipv4 = 0
         own = [str(each) for each in (config.site.gateway, config.site.gateway6) if each]
         self.uplinks = Uplinks(
-            config.name or own[0],
+            _site_name(config),
             tuple(own),
             tuple(map(str, config.site.local_networks)),
             tuple(server.text for server in config.servers),
@@ -114,10 +109,45 @@ class Gateway:
         )
 
     async def adopt(self, changes: Changes[GatewayConfig]) -> Sequence[str]:
-        """Go on with another configuration."""
-        await trio.lowlevel.checkpoint()
-        self._config = changes.config
+        """Go on with another configuration.
+
+        Raises HostError when this machine does not let us; then nothing has changed.
+        """
+        config = changes.config
+        if changes.names & HOST_KEYS:
+            await self._site.change(config.site)
+        if config.key and changes.names & {"key", "name"}:
+            # Which takes a moment, the first time.
+            await trio.to_thread.run_sync(SiteKey.derive, config.key, config.name)
+        self._config = config
+        if any(change.effect in (Effect.NEW_LINK, Effect.LATER) for change in changes.applied):
+            self._dialer = self._dialer.adapted(config)
+            self._login = Login(config, self._dialer, self._root, self._site.reader)
+        self.uplinks.reconfigured(
+            _site_name(config),
+            tuple(map(str, config.site.local_networks)),
+            tuple(server.text for server in config.servers),
+        )
+        self.changed.set()
+        self.changed = trio.Event()
         return ()
+
+    @property
+    def site_config(self) -> SiteConfig:
+        """What holds for the site now."""
+        return self._config.site
+
+    @property
+    def settings(self) -> LinkSettings:
+        """What links are made by now."""
+        return self._login.settings
+
+    def unsettled(self) -> str:
+        """Say what of the configuration has not been agreed on with the router; "" if all has."""
+        if self._connection is None:
+            trouble = self.uplinks.site.trouble
+            return f"there is no link: {trouble.what}" if trouble else "there is no link"
+        return self._connection.unsettled()
 
     async def read_tun(self) -> None:
         """Task "tun reader": packets from the site's hosts go to the link, or wait for it."""
@@ -164,14 +194,20 @@ class Gateway:
                 "link to %s lost: %s", connection.link.peer, trouble.what, advice=trouble.advice
             )
             if trio.current_time() - started < STABLE_SECONDS:
-                await trio.sleep(backoff.next_delay())
+                await self._pause(backoff.next_delay())
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, unless there is another configuration."""
+        changed = self.changed
+        with trio.move_on_after(seconds):
+            await changed.wait()
 
     async def _reconnect(self, backoff: Backoff) -> Uplink:
         """Try the servers in order, again and again, until one takes us."""
         complaints: set[str] = set()
         while True:
             level = logging.WARNING
-            for rank in range(len(self._config.servers)):
+            for rank in range(self.servers):
                 try:
                     return await self.log_in(rank)
                 except Untrusted:
@@ -186,92 +222,24 @@ class Gateway:
                 text = "%s; trying again until it works"
                 log.log(level, text, trouble.what, advice=trouble.advice)
                 complaints.add(trouble.what)
-            await trio.sleep(delay)
+            await self._pause(delay)
 
     async def log_in(self, rank: int) -> Uplink:
         """Connect to a server and authenticate.
 
-        To a router that knows only the classic dialect, our key is sent as it is, if that is
-        allowed. Raises LinkLost, BadPacket, Refused, or Untrusted.
+        Raises LinkLost, BadPacket, Refused, or Untrusted.
         """
+        login = self._login
+        if rank >= self.servers:
+            raise LinkLost("this server is not configured any more")
         try:
-            uplink = await self._log_in(rank)
+            uplink = await login.log_in(rank)
         except PoleVpnError as error:
-            self.uplinks.answered(rank, trouble_of(error), trio.current_time())
+            if login is self._login:
+                self.uplinks.answered(rank, trouble_of(error), trio.current_time())
             raise
-        self.uplinks.answered(rank, None, trio.current_time())
-        return uplink
-
-    async def _log_in(self, rank: int) -> Uplink:
-        if self._config.native and rank not in self._classic:
-            try:
-                return await self._log_in_as(rank, prove=True)
-            except _ClassicRouter as refused:
-                if not self._config.classic or not self._config.key:
-                    raise Refused(str(refused), advice=advice.CLASSIC_ROUTER) from None
-                self._classic.add(rank)
-        return await self._log_in_as(rank, prove=False)
-
-    async def _log_in_as(self, rank: int, *, prove: bool) -> Uplink:
-        server = self._config.servers[rank]
-        link: Link = await self._root.nursery.start(
-            self._dialer.serve_link, server, name=f"dial {server.text}"
-        )
-        try:
-            with trio.fail_after(self._config.connect_timeout):
-                return await self._authenticate(link, rank, server, prove=prove)
-        except trio.TooSlowError as error:
-            link.close()
-            raise LinkLost(
-                f"{server.text} does not answer the login", advice=advice.NO_LOGIN_ANSWER
-            ) from error
-        except BaseException:
-            link.close()
-            raise
-
-    async def _authenticate(
-        self, link: Link, rank: int, server: ServerUrl, *, prove: bool
-    ) -> Uplink:
-        config, key = self._config, self._site_key
-        features = features_over(link.carries_datagrams, config.features)
-        if prove:
-            proof = b"" if key is None else key.prove(link.identity)
-            request = AuthRequest("", NativeOffer(NATIVE_VERSION, features, config.name, proof))
-        else:
-            offer = NativeOffer(NATIVE_VERSION, features) if config.native else None
-            request = AuthRequest(config.key, offer)
-        await link.send_batch([codec.build_frame(codec.AUTH, request.to_json())])
-        reader = self._site.reader()
-        runs: list[FrameRun] = []
-        while not runs:
-            runs = reader.receive_data_untrusted(await link.receive())
-        if runs[0].version:
-            raise BadPacket("IP data before the answer to the login")
-        answer = AuthAnswer.from_json_untrusted(bytes(runs[0].data))
-        if answer.error:
-            refusal = f"{server.text} refused our login: {answer.error[:LONGEST_ERROR]}"
-            if prove and answer.native is None:
-                raise _ClassicRouter(refusal)
-            raise Refused(refusal, advice=advice.REFUSED_LOGIN)
-        native = agreed_features(answer.native, features) if config.native else None
-        if (prove and key is not None) and not (
-            answer.native and key.check_router(answer.native.proof, link.identity)
-        ):
-            raise Untrusted(
-                f"{server.text} took our login, but does not know our key itself",
-                advice=advice.UNTRUSTED,
-            )
-        if native is not None:
-            self._classic.discard(rank)
-        self._config.router_trust.learn(
-            server.scheme, server.host, server.port, link.identity.router_certificate
-        )
-        log.debug("logged in at %s %s", link.scheme, link.peer)
-        uplink = Uplink(link, rank, reader, native, tuple(runs[1:]), prove)
-        if uplink.has_datagrams:
-            link.open_datagrams(codec.S2C_IPDATA, repair=uplink.has_repair)
-        if uplink.takes_super_packets:
-            reader.sequences = SEQUENCES_OFFLOAD
+        if login is self._login:
+            self.uplinks.answered(rank, None, trio.current_time())
         return uplink
 
     def registration(self, uplink: Uplink) -> bytes:
@@ -361,6 +329,10 @@ class Connection:
         self.successor: Uplink | None = None
         self._packet_reader = gateway.packet_reader()
         self._registered = trio.Event()
+        # Networks that the router has taken, and those that it has been asked to.
+        self._announced: set[Network] = set()
+        self._asked: list[tuple[Network, ...]] = []
+        self._complaint = ""
         self._liveness = Liveness(trio.current_time())
         self._use_began = trio.Event()
         self._beat_due = trio.Event()
@@ -373,6 +345,7 @@ class Connection:
             "heartbeat": self._beat,
             "keepalive": self._keep_alive,
             "other path": self._find_other_path,
+            "settings": self._follow_settings,
         }
         if self._uplink.rank > 0:
             tasks["better path"] = self._find_better_path
@@ -382,11 +355,15 @@ class Connection:
 
     async def _receive(self) -> None:
         """Task "receiver": packets go to the site, answers to whoever waits for them."""
-        await self.link.send_batch([self._gateway.registration(self._uplink)])
+        await self._register()
         rest = self._take_runs_untrusted(self._uplink.waiting)
         if rest is not None:
             await rest
         await self.link.receive_each(self._take_untrusted, self._take_packets_untrusted)
+
+    async def _register(self) -> None:
+        self._asked.append(self._gateway.site_config.local_networks)
+        await self.link.send_batch([self._gateway.registration(self._uplink)])
 
     def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
         runs = self._uplink.reader.receive_data_untrusted(data)
@@ -417,12 +394,11 @@ class Connection:
     def _take_control_untrusted(self, run: FrameRun) -> None:
         if run.command == codec.REGISTER:
             answer = RegisterAnswer.from_json_untrusted(bytes(run.data))
+            asked = self._asked.pop(0) if self._asked else ()
             if answer.error:
-                complaint = answer.error[:LONGEST_ERROR]
-                raise Refused(
-                    f"the router refused our registration: {complaint}",
-                    advice=advice.REFUSED_REGISTRATION,
-                )
+                self._note_refusal(f"the router refused our registration: {answer.error}")
+                return
+            self._announced.update(asked)
             if not self._registered.is_set():
                 native = self._uplink.native
                 dialect = "classic" if native is None else "native " + " ".join(sorted(native))
@@ -436,6 +412,14 @@ class Connection:
             self._liveness.answered(trio.current_time())
         elif run.command == codec.CLIENT_CLOSED:
             raise LinkLost("the router asked us to reconnect")
+
+    def _note_refusal(self, text: str) -> None:
+        """The link is of no use if it was the first registration, else it stays as it was."""
+        text = text[:LONGEST_ERROR]
+        if not self._registered.is_set():
+            raise Refused(text, advice=advice.REFUSED_REGISTRATION)
+        self._complaint = text
+        self.log.warning("%s", text, advice=advice.REFUSED_REGISTRATION)
 
     def send_nowait(self, batch: FrameBatch) -> None:
         """Give packets of the site to the link, or queue them for when it takes them."""
@@ -517,6 +501,60 @@ class Connection:
                 await trio.sleep(backoff.next_delay())
             self._doubted = trio.Event()
 
+    def unsettled(self) -> str:
+        """Say what of the configuration has not been agreed on with the router; "" if all has."""
+        if not self._registered.is_set():
+            return "the link has just been made, and the router has not answered yet"
+        if self._is_outdated():
+            outage = self._gateway.uplinks.outage().what
+            return "there is no link by the new settings yet" + (f": {outage}" if outage else "")
+        missing = set(self._gateway.site_config.local_networks) - self._announced
+        if missing:
+            return self._complaint or "the router has not answered to our networks yet"
+        return ""
+
+    def _is_outdated(self) -> bool:
+        """Whether it takes another link to do as the configuration says."""
+        # What is registered on a link stays so.
+        networks = self._gateway.site_config.local_networks
+        return self._uplink.settings != self._gateway.settings or not self._announced.issubset(
+            networks
+        )
+
+    async def _follow_settings(self) -> None:
+        """Task "settings": do as the configuration says when it changes.
+
+        More networks are announced on this link. For all else another link is made, which takes
+        the place of this one once it works.
+        """
+        await self._registered.wait()
+        while True:
+            changed = self._gateway.changed
+            self._complaint = ""
+            if self._is_outdated():
+                if await self._find_new_link(changed):
+                    return
+            else:
+                if not self._announced.issuperset(self._gateway.site_config.local_networks):
+                    await self._register()
+                await changed.wait()
+
+    async def _find_new_link(self, changed: trio.Event) -> bool:
+        """Try to make another link by the new settings; False if there are newer ones yet."""
+        backoff = Backoff()
+        level = logging.WARNING
+        while not changed.is_set():
+            for rank in range(self._gateway.servers):
+                if await self._succeed(rank):
+                    return True
+            outage = self._gateway.uplinks.outage()
+            text = "no link by the new settings, the one before stays: %s"
+            self.log.log(level, text, outage.what, advice=outage.advice)
+            level = logging.DEBUG
+            with trio.move_on_after(backoff.next_delay()):
+                await changed.wait()
+        return False
+
     async def _find_better_path(self) -> None:
         """Task "better path": on a fallback, try to return to a server before it."""
         interval = FIRST_RETURN_SECONDS
@@ -574,11 +612,20 @@ async def _run(config: GatewayConfig, program: Program, source: Source[GatewayCo
         root.start_soon("tun writer", site.write, site.statistics)
         root.start_soon("connector", gateway.connect)
         view = GatewayView(
-            program, root, gateway.uplinks, config.site, site.device.name, gateway.drops
+            program,
+            root,
+            gateway.uplinks,
+            lambda: gateway.site_config,
+            site.device.name,
+            gateway.drops,
         )
-        reloader = Reloader(program, config, source, GATEWAY_KEYS, gateway.adopt)
+        reloader = Reloader(program, config, source, GATEWAY_KEYS, gateway.adopt, gateway.unsettled)
         root.start_soon("reload", reloader.serve)
         await start_control(root, view, reloader)
+
+
+def _site_name(config: GatewayConfig) -> str:
+    return config.name or str(config.site.gateway or config.site.gateway6)
 
 
 async def _look_servers_up(config: GatewayConfig, names: NameBook) -> None:

@@ -125,15 +125,18 @@ class Router:
             self.roster.expect(name, trio.current_time())
         self.strangers = Strangers()
         self.endpoint: dtls.DtlsEndpoint | None = None
+        self.own_site: Site | None = None
 
     async def adopt(self, changes: Changes[RouterConfig]) -> Sequence[str]:
         """Go on with another configuration; return the sites whose links that has cut.
 
-        Raises HostError if a certificate cannot be used; then nothing has changed.
+        Raises HostError if a certificate cannot be used, or if this machine does not let us; then
+        nothing has changed.
         """
-        await trio.lowlevel.checkpoint()
         config, before = changes.config, self.config
         contexts = ListenerContexts.of(config)
+        if self.own_site is not None and config.site is not None:
+            await self.own_site.change(config.site)
         self.config = config
         if self.endpoint is not None:
             self.endpoint.handshake_timeout = config.auth_timeout
@@ -471,6 +474,7 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
             own = None
             if config.site is not None:
                 site = await stack.enter_async_context(open_site(config.site))
+                router.own_site = site
                 own = _join_site(router, config.site, site)
             if config.kcp is not None:
                 await root.nursery.start(partial(_listen_udp, router, config.kcp))

@@ -83,19 +83,40 @@ class Site:
         group = GROUP_BY_SOURCE if self._sources.restricts else GROUP_ALL
         return FrameReader(S2C_IPDATA, S2C_IPDATA, group)
 
+    async def change(self, config: SiteConfig) -> None:
+        """Go on with other sources that may send, routes, forwarding, and masquerading.
+
+        Raises HostError when this machine does not let us; then all is as before.
+        """
+        await self.network.change(_host_settings(config, self.device))
+        self._sources = SourceList(config)
+
     async def deliver(self, run: FrameRun) -> None:
         """Pass packets from the link to the device, if their source may send to this site."""
-        if not self.take_nowait(run):
-            await self._send.send(FrameBatch(run.data, run.packets))
+        batch = self._admit(run)
+        self._not_in_acls += run.packets - batch.packets
+        if batch.packets and not self._write_nowait(batch):
+            await self._send.send(batch)
 
     def take_nowait(self, run: FrameRun) -> bool:
         """Do what `deliver` does, as long as it takes no waiting; False if it does."""
-        if not self._sources.allows(run.address):
-            self._not_in_acls += run.packets
-            return True
+        batch = self._admit(run)
+        if batch.packets and not self._write_nowait(batch):
+            return False
+        self._not_in_acls += run.packets - batch.packets
+        return True
+
+    def _admit(self, run: FrameRun) -> FrameBatch:
+        """Keep those of a run's packets whose source may send to this site."""
         if run.sequences == SEQUENCES_FOREIGN:
             clear_sequences(run.data)
-        return self._write_nowait(FrameBatch(run.data, run.packets))
+        batch = FrameBatch(run.data, run.packets)
+        if not self._sources.restricts:
+            return batch
+        if not run.address:
+            # Its reader is older than the list, and groups by nothing.
+            return self._admitted(batch)
+        return batch if self._sources.allows(run.address) else FrameBatch(b"", 0)
 
     def _write_nowait(self, batch: FrameBatch) -> bool:
         """Write to the device at once if nothing waits for it, else queue; False if it is full."""
@@ -117,7 +138,9 @@ class Site:
         Packets that the ``acls`` do not let in are left out and counted.
         """
         if self._sources.restricts:
-            batch = self._admitted(batch)
+            admitted = self._admitted(batch)
+            self._not_in_acls += batch.packets - admitted.packets
+            batch = admitted
             if not batch.packets:
                 return True
         if not self._write_nowait(batch):
@@ -135,8 +158,6 @@ class Site:
             if self._sources.allows(run.address):
                 kept.append(run.data)
                 packets += run.packets
-            else:
-                self._not_in_acls += run.packets
         return FrameBatch(b"".join(kept), packets)
 
     async def write(self) -> None:
@@ -170,26 +191,30 @@ async def open_site(config: SiteConfig) -> AsyncIterator[Site]:
     """
     device = TunDevice.open(config.interface, config.mtu, mss_clamp=config.mss_clamp)
     try:
-        addresses: list[IPv4Interface | IPv6Interface] = []
-        if config.gateway is not None:
-            addresses.append(IPv4Interface((config.gateway, 32)))
-        if config.gateway6 is not None:
-            addresses.append(IPv6Interface((config.gateway6, 128)))
-        settings = HostSettings(
-            interface=device.name,
-            mtu=config.mtu,
-            addresses=tuple(addresses),
-            routes=config.route_networks,
-            forward=config.forward,
-            masquerade=config.masquerade,
-        )
+        settings = _host_settings(config, device)
         async with applied(settings) as network:
             log.info(
                 "%s is up: %s, routes %s",
                 device.name,
-                ", ".join(map(str, addresses)),
+                ", ".join(map(str, settings.addresses)),
                 ", ".join(map(str, config.route_networks)) or "none",
             )
             yield Site(config, device, network)
     finally:
         device.close()
+
+
+def _host_settings(config: SiteConfig, device: TunDevice) -> HostSettings:
+    addresses: list[IPv4Interface | IPv6Interface] = []
+    if config.gateway is not None:
+        addresses.append(IPv4Interface((config.gateway, 32)))
+    if config.gateway6 is not None:
+        addresses.append(IPv6Interface((config.gateway6, 128)))
+    return HostSettings(
+        interface=device.name,
+        mtu=config.mtu,
+        addresses=tuple(addresses),
+        routes=config.route_networks,
+        forward=config.forward,
+        masquerade=config.masquerade,
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import attrs
 import trio
 
+from polevpn_trio.control.config import GatewayConfig, KcpOptions, ServerUrl
 from polevpn_trio.control.log import new_connection_id
+from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.frames.codec import FrameReader, FrameRun
 from polevpn_trio.management.measures import read_link
 from polevpn_trio.management.roster import Connected
@@ -14,11 +16,43 @@ from polevpn_trio.transport.outgoing import OutgoingQueue
 
 
 @attrs.frozen
+class LinkSettings:
+    """What of a configuration links are made by: once it has changed, another one is due."""
+
+    servers: tuple[ServerUrl, ...]
+    key: str = attrs.field(repr=False)
+    name: str
+    certificate: bytes
+    """Digest of our own; b"" if there is none."""
+    trust: RouterTrust
+    features: tuple[str, ...] | None
+    classic: bool
+    kcp_options: KcpOptions
+    tcp_congestion: str
+
+    @classmethod
+    def of(cls, config: GatewayConfig) -> LinkSettings:
+        """Pick them out of a configuration."""
+        return cls(
+            servers=config.servers,
+            key=config.key,
+            name=config.name,
+            certificate=config.certificate.digest if config.certificate else b"",
+            trust=config.router_trust,
+            features=config.features if config.native else None,
+            classic=config.classic,
+            kcp_options=config.kcp_options,
+            tcp_congestion=config.tcp_congestion,
+        )
+
+
+@attrs.frozen
 class Uplink:
     """A link to the router on which we are logged in.
 
     ``rank`` is the server's place in the configuration, ``native`` the features agreed on
-    (None towards a classic router), ``waiting`` what arrived behind the answer to our login.
+    (None towards a classic router), ``waiting`` what arrived behind the answer to our login,
+    ``settings`` what it was made by.
     ``proved`` is whether the router has not been sent our key, but a proof of it. ``identifier``
     ties the lines about the link in the log together.
     """
@@ -28,6 +62,7 @@ class Uplink:
     reader: FrameReader
     native: frozenset[str] | None
     waiting: tuple[FrameRun, ...]
+    settings: LinkSettings
     proved: bool = False
     identifier: str = attrs.field(factory=new_connection_id)
     since: float = attrs.field(factory=trio.current_time)

@@ -136,6 +136,10 @@ class World:
         self.site = Site(SITE, self.device, None)  # type: ignore[arg-type]  # in memory
         self.gateway: Gateway
 
+    def adapted(self, config: GatewayConfig) -> World:
+        """What a Dialer does for another configuration."""
+        return self
+
     async def serve_link(self, url: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
         """What a Dialer does."""
         rank = int(url.text.partition("://")[2])

@@ -21,6 +21,7 @@ LAYERS = (
     {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
     {"nursery_tree", "site", "management", "site_peer", "uplink", "access", "doctor"},
+    {"gateway_login"},
     {"gateway", "router"},
     {"lab", "commands"},
     {"__main__"},

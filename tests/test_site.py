@@ -25,6 +25,7 @@ class StallingDevice:
         self.written: list[bytes] = []
         self.deleted = False
         self.rest = b""
+        self.name = ""
 
     async def write_batch(self, data: Any) -> None:
         await self.writable.wait()
@@ -114,6 +115,37 @@ def test_acls_hold_whichever_way_packets_come() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert device.written == [good, good]
             assert site.statistics().not_in_acls == 4
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_acls_that_come_later_hold_for_links_that_are_there() -> None:
+    class Network:
+        async def change(self, settings: Any) -> None:
+            await trio.lowlevel.checkpoint()
+            assert settings.routes == (IPv4Network("10.9.0.0/16"),)
+
+    async def main() -> None:
+        site, device = make()
+        site.network = Network()  # type: ignore[assignment]  # changes none
+        device.name = "tun7"
+        good, bad = ipv4("10.9.0.1", "10.8.0.2"), ipv4("10.10.0.1", "10.8.0.2")
+        reader = site.reader()
+        networks = (IPv4Network("10.9.0.0/16"),)
+        await site.change(
+            SiteConfig(gateway=IPv4Address("10.8.0.2"), acls=networks, route_networks=networks)
+        )
+        async with trio.open_nursery() as nursery:
+            device.writable.set()
+            nursery.start_soon(site.write)
+            for run in reader.receive_data_untrusted(frames(codec.S2C_IPDATA, bad, good, bad)):
+                assert site.take_nowait(run)
+            for run in reader.receive_data_untrusted(frames(codec.S2C_IPDATA, good, bad)):
+                await site.deliver(run)
+            await trio.testing.wait_all_tasks_blocked()
+            assert device.written == [good, good]
+            assert site.statistics().not_in_acls == 3
             nursery.cancel_scope.cancel()
 
     trio.run(main)

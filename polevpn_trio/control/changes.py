@@ -23,6 +23,7 @@ class Effect(enum.Enum):
 
     AT_ONCE = "at once"
     LATER = "for connections to come"
+    NEW_LINK = "by a new link, as soon as one can be made"
     RESTART = "after a restart"
 
 
@@ -70,18 +71,16 @@ def _listener(name: str) -> tuple[Key, ...]:
     )
 
 
-def _site(prefix: str, field: str, effect: Effect) -> tuple[Key, ...]:
+def _site(prefix: str, networks: Effect) -> tuple[Key, ...]:
     """The keys of a site, which at a gateway stand at the top of the file."""
-    fixed = {name: f"{field}.{name}" for name in ("gateway", "gateway6", "interface", "mtu")}
-    changing = {
-        "local_networks": f"{field}.local_networks",
-        "local_network": f"{field}.local_networks",
-        **{
-            name: f"{field}.{name}"
-            for name in ("route_networks", "acls", "forward", "masquerade", "mss_clamp")
-        },
-    }
-    return (*_keys(Effect.RESTART, prefix, **fixed), *_keys(effect, prefix, **changing))
+    fixed = ("gateway", "gateway6", "interface", "mtu", "mss_clamp")
+    changing = ("route_networks", "acls", "forward", "masquerade")
+    local = ("local_networks", "local_network")
+    return (
+        *_keys(Effect.RESTART, prefix, **{name: f"site.{name}" for name in fixed}),
+        *_keys(Effect.AT_ONCE, prefix, **{name: f"site.{name}" for name in changing}),
+        *_keys(networks, prefix, **dict.fromkeys(local, "site.local_networks")),
+    )
 
 
 _KCP_OPTIONS = {
@@ -118,7 +117,7 @@ ROUTER_KEYS: tuple[Key, ...] = (
         queue_bytes="queue_bytes",
     ),
     Key(("site",), ("site",), Effect.RESTART, section=True),
-    *_site("site.", "site", Effect.RESTART),
+    *_site("site.", networks=Effect.RESTART),
     Key(("native",), ("native", "features"), Effect.LATER),
     *_keys(Effect.LATER, "kcp_options.", **_KCP_OPTIONS),
     *_LOG_LEVEL,
@@ -128,9 +127,9 @@ ROUTER_KEYS: tuple[Key, ...] = (
 """What a router takes over."""
 
 GATEWAY_KEYS: tuple[Key, ...] = (
-    *_site("", "site", Effect.RESTART),
+    *_site("", networks=Effect.AT_ONCE),
     *_keys(
-        Effect.RESTART,
+        Effect.NEW_LINK,
         "",
         route_server="servers",
         key="key",
@@ -138,19 +137,16 @@ GATEWAY_KEYS: tuple[Key, ...] = (
         classic="classic",
         verify_router="router_trust",
         known_routers="router_trust",
-        connect_timeout="connect_timeout",
+        tcp_congestion="tcp_congestion",
     ),
-    Key(("cert_file", "key_file"), ("certificate", "certificate.digest"), Effect.RESTART),
-    Key(("native",), ("native", "features"), Effect.RESTART),
-    *_keys(Effect.RESTART, "kcp_options.", **_KCP_OPTIONS),
+    Key(("cert_file", "key_file"), ("certificate", "certificate.digest"), Effect.NEW_LINK),
+    Key(("native",), ("native", "features"), Effect.NEW_LINK),
+    *_keys(Effect.NEW_LINK, "kcp_options.", **_KCP_OPTIONS),
+    *_keys(Effect.LATER, "", connect_timeout="connect_timeout"),
     *_LOG_LEVEL,
-    *_keys(Effect.RESTART, "", tcp_congestion="tcp_congestion"),
     *_CONTROL,
 )
 """What a gateway takes over."""
-
-SECTIONS = ("kcp", "tls", "site", "kcp_options", "control")
-"""Keys that only hold others."""
 
 
 @attrs.frozen

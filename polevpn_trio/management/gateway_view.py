@@ -38,17 +38,22 @@ AT_THE_ROUTER = "who gets it is the router's decision: explain it there as well"
 class GatewayView:
     """Reads a gateway's uplinks and configuration.
 
-    ``drops`` reads the packets dropped, by reason; ``look_up`` asks the kernel for a route, in a
-    thread.
+    ``configured`` gives what holds for its site, ``drops`` reads the packets dropped, by reason;
+    ``look_up`` asks the kernel for a route, in a thread.
     """
 
     program: Program
     root: Branch
     uplinks: Uplinks
-    site: SiteConfig
+    configured: Callable[[], SiteConfig]
     interface: str
     drops: Callable[[], Mapping[str, int]]
     look_up: Callable[[Address], KernelRoute | None] = look_up_route
+
+    @property
+    def site(self) -> SiteConfig:
+        """What the configuration says of the site now."""
+        return self.configured()
 
     async def status(self, over: float) -> Status:
         """Tell how the link is."""

@@ -50,6 +50,15 @@ class Uplinks:
         if self.site.connected is None and trouble is not None:
             self.site.trouble = self.outage()
 
+    def reconfigured(self, name: str, networks: tuple[str, ...], servers: tuple[str, ...]) -> None:
+        """Note what the configuration says now; what is known of servers that stay is kept."""
+        self.site.name, self.site.networks = name, networks
+        known = {server.url: server for server in self._servers}
+        if self._rank is not None:
+            used = self._servers[self._rank].url
+            self._rank = servers.index(used) if used in servers else None
+        self._servers = [known.get(url) or _Server(url) for url in servers]
+
     def joined(self, rank: int, connected: Connected) -> None:
         """Note that a link is in use, as the one before may have been until now."""
         self._end()
@@ -58,7 +67,7 @@ class Uplinks:
         if self.site.trouble is not None:
             self.site.changed = connected.since
         self.site.trouble = None
-        self._rank = rank
+        self._rank = rank if rank < len(self._servers) else None
 
     def lost(self, trouble: Trouble, now: float) -> None:
         """Note that the link in use is gone, and that there is no other."""

@@ -22,6 +22,7 @@ from polevpn_trio.control import advice
 from polevpn_trio.control.config import (
     DEFAULT_CONGESTION,
     CertificatePair,
+    GatewayConfig,
     KcpOptions,
     ServerUrl,
 )
@@ -130,6 +131,17 @@ class Dialer:
     certificate: CertificatePair | None = None
     tcp_congestion: str = DEFAULT_CONGESTION
     _in_use: Counter[Address] = attrs.field(factory=Counter)
+
+    def adapted(self, config: GatewayConfig) -> Dialer:
+        """Make one that does as this configuration says, and knows what this one does."""
+        return attrs.evolve(
+            self,
+            kcp_options=config.kcp_options,
+            timeout=config.connect_timeout,
+            trust=config.router_trust,
+            certificate=config.certificate,
+            tcp_congestion=config.tcp_congestion,
+        )
 
     async def serve_link(self, server: ServerUrl, *, task_status: trio.TaskStatus[Link]) -> None:
         """Connect to ``server``, report the link, and tend it until it is closed.

@@ -142,13 +142,28 @@ class HostNetwork:
     """The changes in force. Made by `applied`; not to be used after it."""
 
     def __init__(self, settings: HostSettings) -> None:
-        self._settings = settings
-        self._routes = halved_default(settings.routes)
-        self._tunnel_networks = (*self._routes, *(each.network for each in settings.addresses))
+        self._set(settings)
+        self._peers: tuple[Address, ...] = ()
+        self._forwarding: list[Sysctl] = []
         self._done: list[Change] = []
         self._pins: dict[Address, Route] = {}
         self._journal: Journal | None = None
         self._lock = trio.Lock()
+
+    def _set(self, settings: HostSettings) -> None:
+        self._settings = settings
+        self._routes = halved_default(settings.routes)
+        self._tunnel_networks = (*self._routes, *(each.network for each in settings.addresses))
+
+    async def change(self, settings: HostSettings) -> None:
+        """Go on with other routes, forwarding, or masquerading; the rest has to be as it is.
+
+        Routes that stay are not touched. Raises `HostError`, in one line, as `applied` does;
+        then everything is as before.
+        """
+        async with self._lock:
+            # Not abandoned on cancellation, so what is done and what is noted agree.
+            await trio.to_thread.run_sync(self._change_all, settings)
 
     async def keep_reachable(self, addresses: Collection[Address]) -> None:
         """Let packets for exactly these ``addresses`` bypass the tunnel.
@@ -199,13 +214,68 @@ class HostNetwork:
             self._do(netlink, self._link(netlink, index))
             for address in self._missing_addresses(netlink, index):
                 self._do(netlink, address)
+            self._peers = tuple(peers)
             self._pin(netlink, peers)
             for route in wanted:
                 self._do(netlink, route)
-            for sysctl in self._forwarding_sysctls(routes[6]):
-                self._do(netlink, sysctl)
+            self._set_forwarding(netlink, routes[6])
             if settings.masquerade:
                 self._do(netlink, Masquerade(settings.interface))
+
+    def _change_all(self, settings: HostSettings) -> None:
+        before = self._settings
+        if settings.uses(6) and not (SYSCTL_ROOT / "net/ipv6").exists():
+            raise HostError(
+                "this machine's kernel has IPv6 switched off, the configuration uses it"
+            )
+        with _open_netlink() as netlink:
+            try:
+                self._move_to(netlink, settings)
+            except HostError:
+                self._move_to(netlink, before)
+                raise
+
+    def _move_to(self, netlink: Any, settings: HostSettings) -> None:
+        """Make of the changes in force those that ``settings`` ask for."""
+        self._set(settings)
+        index = _interface_index(settings.interface)
+        routes = {version: self._known_routes(netlink, version) for version in (4, 6)}
+        wanted = self._wanted_routes(index, (*routes[4], *routes[6]))
+        for sysctl in self._interface_sysctls():
+            self._do(netlink, sysctl, optional=not sysctl.key.endswith("/disable_ipv6"))
+        self._pin(netlink, self._peers)
+        for route in wanted:
+            if route in self._done:
+                # Somebody has removed it meanwhile.
+                self._done.remove(route)
+            self._do(netlink, route)
+        pins = list(self._pins.values())
+        for change in self._done[:]:
+            if (
+                isinstance(change, Route)
+                and change not in pins
+                and change.destination not in self._routes
+            ):
+                self._take_back(netlink, change)
+        self._set_forwarding(netlink, routes[6])
+        masquerade = Masquerade(settings.interface)
+        if settings.masquerade and masquerade not in self._done:
+            self._do(netlink, masquerade)
+        elif not settings.masquerade and masquerade in self._done:
+            self._take_back(netlink, masquerade)
+
+    def _set_forwarding(self, netlink: Any, routes: Sequence[KnownRoute]) -> None:
+        for sysctl in self._forwarding_sysctls(routes):
+            self._do(netlink, sysctl)
+            self._forwarding.append(sysctl)
+        if not self._settings.forward:
+            while self._forwarding:
+                self._take_back(netlink, self._forwarding.pop())
+
+    def _take_back(self, netlink: Any, change: Change) -> None:
+        _revert(netlink, change)
+        self._done.remove(change)
+        self._write_journal()
 
     def _undo_all(self) -> None:
         if self._journal is None:
@@ -219,6 +289,7 @@ class HostNetwork:
         self._journal.remove()
 
     def _keep_reachable(self, addresses: Collection[Address]) -> None:
+        self._peers = tuple(addresses)
         covered = any(address in net for address in addresses for net in self._tunnel_networks)
         if covered or self._pins:
             with _open_netlink() as netlink:
@@ -352,9 +423,7 @@ class HostNetwork:
         for address, pin in list(self._pins.items()):
             if wanted.get(address) != pin or pin.destination not in present:
                 del self._pins[address]
-                _revert(netlink, pin)
-                self._done.remove(pin)
-                self._write_journal()
+                self._take_back(netlink, pin)
         for address, pin in wanted.items():
             if address not in self._pins:
                 self._add_pin(netlink, address, pin)

@@ -142,3 +142,89 @@ def test_a_site_is_cut_off_when_its_time_is_up(overlay: Overlay) -> None:
     router.wait_for_output("ended: site c is expired on", 20)
     wait_until(lambda: not overlay.reaches(a.lan_host, c.lan_host_address), 10, "the cut")
     assert overlay.reaches(a.lan_host, b.lan_host_address)
+
+
+def gateway_files(overlay: Overlay, site: Site, **changes: Any) -> None:
+    """Rewrite a gateway's file."""
+    config = overlay.gateway_config(
+        site, overlay.url("kcp"), name=site.name, key=KEYS[site.name], **changes
+    )
+    site.gateway.write_file(f"gateway-{site.number}.json", json.dumps(config), mode=0o600)
+
+
+def test_a_gateway_takes_over_routes_networks_and_acls_on_the_link_that_it_has(
+    overlay: Overlay,
+) -> None:
+    extra = "10.78.0.0/16"
+    router, (a, b, c) = start(overlay, "kcp")
+    more = known_sites(overlay, a={"networks": [a.lan, a.lan6, extra]})
+    rewrite(overlay, overlay.router_config(gateways=more))
+    assert ask(overlay.router, "reload").returncode == 0
+    before = connections(overlay)
+    others = [network for site in (b, c) for network in (site.lan, site.lan6)]
+    with ThreadPoolExecutor(1) as stream:
+        pings = stream.submit(
+            a.lan_host.call, probes.ping, b.lan_host_address, count=PINGS, interval=PING_INTERVAL
+        )
+        gateway_files(
+            overlay,
+            a,
+            route_networks=[*others, "10.77.0.0/16"],
+            local_networks=[a.lan, a.lan6, extra],
+            acls=[b.lan, b.lan6],
+        )
+        assert ask(a.gateway, "reload").returncode == 0
+        router.wait_for_output(
+            f"registered {a.tunnel_address}, {a.tunnel_address6} for {a.lan}, {a.lan6}, {extra}", 10
+        )
+        echo = pings.result()
+    assert echo.received == PINGS
+    assert connections(overlay) == before
+    routes = {route["network"] for route in look(a.gateway, "routes")["routes"]}
+    assert routes == {*others, "10.77.0.0/16", a.lan, a.lan6, extra}
+    # Whoever is not in acls is not let in any more.
+    wait_until(lambda: not overlay.reaches(c.lan_host, a.lan_host_address), 10, "the acls")
+    overlay.wait_for_path(b.lan_host, a.lan_host_address)
+    # One network less takes another link, which takes the place of the first.
+    gateway_files(overlay, a, route_networks=others, local_networks=[a.lan])
+    assert ask(a.gateway, "reload").returncode == 0
+    wait_until(lambda: connections(overlay).get("a", before["a"]) != before["a"], 20, "a new link")
+    assert {name: connections(overlay)[name] for name in "bc"} == {n: before[n] for n in "bc"}
+
+
+def test_a_mistake_at_a_site_far_away_mends_itself(overlay: Overlay) -> None:
+    _, (a, b, _) = start(overlay, "kcp")
+    before = connections(overlay)
+    # The wrong key, and no way to anybody.
+    config = overlay.gateway_config(a, overlay.url("kcp"), name="a", key="mistyped, alas")
+    config["route_networks"] = ["10.77.0.0/16"]
+    a.gateway.write_file("gateway-1.json", json.dumps(config), mode=0o600)
+    done = ask(a.gateway, "reload", "--confirm", "5")
+    assert done.returncode == 0
+    assert "key: applied by a new link" in done.stdout
+    assert "rolled back in 5 s unless you say: polevpn-trio reload --confirmed" in done.stdout
+    assert not overlay.reaches(a.lan_host, b.lan_host_address)
+    done = ask(a.gateway, "reload", "--confirmed")
+    assert done.returncode == 1
+    [gateway] = [process for process in overlay.programs() if process.name == "gateway-1"]
+    gateway.wait_for_output("not confirmed within 5 s, so it was rolled back", 20)
+    overlay.wait_for_path(a.lan_host, b.lan_host_address)
+    # The link that was there has never gone.
+    assert connections(overlay) == before
+    [status] = look(a.gateway, "status", "--over", "0")["programs"]
+    assert "rolled back" in status["troubles"][0]["what"]
+    assert ask(a.gateway, "reload", "--confirmed").returncode == 1
+
+
+def test_what_is_confirmed_over_the_new_link_stays(overlay: Overlay) -> None:
+    _, (a, b, _) = start(overlay, "kcp")
+    before = connections(overlay)
+    config = overlay.gateway_config(a, overlay.url("tls"), name="a", key=KEYS["a"])
+    a.gateway.write_file("gateway-1.json", json.dumps(config), mode=0o600)
+    assert ask(a.gateway, "reload", "--confirm", "60").returncode == 0
+    wait_until(lambda: ask(a.gateway, "reload", "--confirmed").returncode == 0, 20, "a link")
+    assert connections(overlay)["a"] != before["a"]
+    [router] = look(overlay.router, "status", "--over", "0")["programs"]
+    [site] = [site for site in router["sites"] if site["name"] == "a"]
+    assert site["connection"]["transport"] == "tls"
+    overlay.wait_for_path(a.lan_host, b.lan_host_address)

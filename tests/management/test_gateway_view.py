@@ -60,7 +60,9 @@ def with_gateway(body: Callable[[World], Awaitable[None]]) -> None:
         uplinks = Uplinks("10.8.0.2", ("10.8.0.2",), ("192.168.1.0/24",), servers, 0.0)
         async with open_root("gateway") as root:
             drops = {"no_link": 3, "writer_full": 0}
-            view = GatewayView(program, root, uplinks, SITE, "pole0", lambda: drops, look_up)
+            view = GatewayView(
+                program, root, uplinks, lambda: SITE, "pole0", lambda: drops, look_up
+            )
             await body(World(view, routes))
 
     trio.run(main)

@@ -2,8 +2,9 @@
 
 ``python host_program.py JSON`` with the members of HostSettings (networks as text) and
 ``peers``, a list of lists of addresses: the first is kept reachable from the start, each
-SIGUSR1 moves on to the next one. SIGTERM cancels. Every step is printed as one line. With
-``make_device`` false, the interface is there already.
+SIGUSR1 moves on to the next one, and after that to the next of ``changes``: routes, forward, and
+masquerade that differ from what was there in the beginning. SIGTERM cancels. Every step is
+printed as one line. With ``make_device`` false, the interface is there already.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytun
 import trio
 
@@ -25,6 +27,7 @@ from polevpn_trio.tun.host_network import HostSettings, applied
 
 async def run(wanted: dict[str, Any]) -> None:
     peers = [[ipaddress.ip_address(each) for each in step] for step in wanted.pop("peers", [[]])]
+    changes = wanted.pop("changes", [])
     settings = HostSettings(
         interface=wanted.pop("interface", "pole0"),
         mtu=wanted.pop("mtu", 1400),
@@ -45,6 +48,16 @@ async def run(wanted: dict[str, Any]) -> None:
                         await host.keep_reachable(step)
                         said = host.statistics()
                         print("ready", said.changes, *said.pinned, flush=True)
+                    for change in changes:
+                        await turns.receive()
+                        if "routes" in change:
+                            change["routes"] = tuple(map(ipaddress.ip_network, change["routes"]))
+                        try:
+                            await host.change(attrs.evolve(settings, **change))
+                        except HostError as error:
+                            print("ready", "refused:", error, flush=True)
+                        else:
+                            print("ready", host.statistics().changes, flush=True)
                     await trio.sleep_forever()
 
             send_turn, turns = trio.open_memory_channel[None](10)
