@@ -126,7 +126,7 @@ class Machines:
         process = self._host(command).start(
             ["sh", "-c", _in_folder([*_product(), *words[1:]])],
             name=words[1],
-            environment=python_path(),
+            environment=_environment(),
         )
         self._running.append(process)
         for line in command.output:
@@ -144,7 +144,7 @@ class Machines:
             # As its reader does, who is asked for what the router has printed.
             line = f"printf %s {self._join_strings[command.machine]} | ({line})"
         done = self._host(command).run(
-            ["sh", "-c", line], timeout=PATIENCE, environment=python_path()
+            ["sh", "-c", line], timeout=PATIENCE, environment=_environment()
         )
         printed = done.stdout + done.stderr
         if command.text.startswith("polevpn-trio keys site "):
@@ -164,6 +164,11 @@ class Machines:
 
 def _product() -> list[str]:
     return [sys.executable, "-m", "polevpn_trio"]
+
+
+def _environment() -> dict[str, str]:
+    # Control sockets are in the /run that each machine has of its own.
+    return {**python_path(), "RUNTIME_DIRECTORY": ""}
 
 
 def _in_folder(words: list[str]) -> str:

@@ -69,3 +69,30 @@ def test_a_lost_link_tells_why_until_attempts_tell_more() -> None:
     links.answered(0, REFUSED, 13.0)
     assert links.status(14.0).troubles == (REFUSED,)
     assert links.status(14.0).age == 4.0
+
+
+def test_what_is_known_of_servers_that_stay_is_kept_when_the_configuration_changes() -> None:
+    links, peer = uplinks(), Peer()
+    links.answered(0, UNREACHABLE, 1.0)
+    links.answered(1, None, 2.0)
+    links.joined(1, peer.connected(since=2.0))
+    links.reconfigured(
+        "berlin", ("192.168.9.0/24",), ("tls://192.0.2.1:443", "wss://192.0.2.1:443")
+    )
+    status = links.status(3.0)
+    assert (status.name, status.networks, status.state) == ("berlin", ("192.168.9.0/24",), UP)
+    assert [(server.url, server.state) for server in links.servers(3.0)] == [
+        ("tls://192.0.2.1:443", "used"),
+        ("wss://192.0.2.1:443", "untried"),
+    ]
+
+
+def test_the_link_of_a_server_that_is_not_configured_any_more_is_that_of_none() -> None:
+    links, peer = uplinks(), Peer()
+    links.joined(1, peer.connected(since=2.0))
+    links.reconfigured("10.8.0.2", (), ("kcp://192.0.2.9:443",))
+    assert links.status(3.0).state == UP
+    assert [server.state for server in links.servers(3.0)] == ["untried"]
+    # And one whose login began before, at a rank that there is no more.
+    links.joined(1, peer.connected(since=4.0))
+    assert [server.state for server in links.servers(5.0)] == ["untried"]
