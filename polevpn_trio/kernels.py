@@ -23,6 +23,7 @@ KERNELS = (
     "polevpn_trio.fec.gf256",
     "polevpn_trio.fec.symbols",
     "polevpn_trio.forwarding.flow_queue",
+    "polevpn_trio.forwarding.source_filter",
     "polevpn_trio.frames.codec",
     "polevpn_trio.frames.flow_hash",
     "polevpn_trio.frames.ip",

@@ -7,7 +7,7 @@ import datetime
 import logging
 import resource
 import socket
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 
@@ -24,6 +24,7 @@ from polevpn_trio.control.changes import ROUTER_KEYS, Changes
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig, load_router
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.log import ContextLogger, new_connection_id
+from polevpn_trio.control.refused_packets import RefusedPackets
 from polevpn_trio.control.registration import (
     Answer,
     End,
@@ -89,11 +90,15 @@ REFUSAL_SECONDS = 2.0
 
 @attrs.frozen
 class ConnectionStatistics:
-    """Counters of one gateway's connection; ``malformed`` packets came from it."""
+    """Counters of one gateway's connection; ``malformed`` packets came from it.
+
+    So did those that were ``refused``, by reason.
+    """
 
     link: LinkStatistics
     outgoing: OutgoingStatistics
     malformed: int
+    refused: Mapping[str, int]
 
 
 @attrs.frozen
@@ -118,7 +123,7 @@ class Router:
     def __init__(self, config: RouterConfig, root: Branch) -> None:
         self.config = config
         self.root = root
-        self.forwarder = Forwarder()
+        self.forwarder = Forwarder(source_check=config.source_check)
         self.access = Access(config)
         self.roster = Roster()
         for name in self.access.open_sites(config):
@@ -138,6 +143,7 @@ class Router:
         if self.own_site is not None and config.site is not None:
             await self.own_site.change(config.site)
         self.config = config
+        self.forwarder.source_check = config.source_check
         if self.endpoint is not None:
             self.endpoint.handshake_timeout = config.auth_timeout
         cut = self.access.adopt(config, contexts)
@@ -182,6 +188,7 @@ class GatewayConnection:
         # Bytes of its stream that are taken at a time.
         self._piece = LARGEST_PIECE
         self.name = f"{link.scheme} {link.peer}"
+        self._refused = RefusedPackets(self.name)
         self._identifier = new_connection_id()
         self._log = log.bind(connection=self._identifier)
         self._since = trio.current_time()
@@ -219,6 +226,10 @@ class GatewayConnection:
         """Let the link send what it was given, and what is queued, as far as it takes that."""
         self._link.flush()
 
+    def note_refused(self, reason: str, packets: int, source: bytes) -> None:
+        """Count packets from this gateway that were dropped, and say so in the log."""
+        self._refused.note(reason, packets, source, trio.current_time(), self._log)
+
     def close(self, reason: str, remedy: str = "") -> None:
         """End the connection: close_notify leaves at once, its tasks end by themselves."""
         self._closed_because = Trouble(reason, remedy)
@@ -231,12 +242,18 @@ class GatewayConnection:
             link=self._link.statistics(),
             outgoing=self._outgoing.statistics(),
             malformed=self._reader.malformed,
+            refused=dict(self._refused.counts),
         )
 
     def read(self) -> Reading:
         """Read the counters of the link and of the queue before it."""
-        malformed = self._reader.malformed
-        return read_link(self._link.statistics(), self._outgoing.statistics(), malformed=malformed)
+        return read_link(
+            self._link.statistics(),
+            self._outgoing.statistics(),
+            before=None,
+            malformed=self._reader.malformed,
+            **self._refused.counts,
+        )
 
     async def serve(self) -> None:
         """Run the connection's nursery until it ends."""
@@ -367,6 +384,8 @@ class GatewayConnection:
             site = self._session.site
             if site is not None:
                 self._log = self._log.bind(site=site.name)
+                if not site.source_check:
+                    self._router.forwarder.exempt(self)
             self._log.info(
                 "%s: %s logged in (%s)", self.name, site.name if site else "a gateway", dialect
             )
@@ -513,7 +532,7 @@ def _join_site(router: Router, config: SiteConfig, site: Site) -> SitePeer:
             peer=site.device.name,
             since=trio.current_time(),
             features=tuple(sorted(router.config.features)),
-            read=lambda: read_site(site.statistics()),
+            read=lambda: read_site(site.statistics(), **peer.refused),
             heard=trio.current_time,
             largest_packet=lambda: config.mtu,
         ),

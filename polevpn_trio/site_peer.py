@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
+import trio
+
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.control.log import ContextLogger
+from polevpn_trio.control.refused_packets import RefusedPackets
 from polevpn_trio.forwarding.forwarder import Forwarder
 from polevpn_trio.frames.codec import GROUP_BY_DESTINATION, S2C_IPDATA, FrameReader
 from polevpn_trio.site import Site
+
+log = ContextLogger(logging.getLogger(__name__))
 
 
 class SitePeer:
@@ -21,6 +30,7 @@ class SitePeer:
         self._forwarder = forwarder
         self._site = site
         self._super_packets = super_packets
+        self._refused = RefusedPackets(site.device.name)
         self._reader = FrameReader(S2C_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
         self._reader.sequences = SEQUENCES_OFFLOAD
 
@@ -30,6 +40,15 @@ class SitePeer:
 
     def flush(self) -> None:
         """Do nothing: the device has what it was given."""
+
+    def note_refused(self, reason: str, packets: int, source: bytes) -> None:
+        """Count packets of the site that were dropped, and say so in the log."""
+        self._refused.note(reason, packets, source, trio.current_time(), log)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Packets of the site that the router refused to pass on, by reason."""
+        return self._refused.counts
 
     async def read(self) -> None:
         """Task "tun reader": packets of the site's hosts go to their routes."""

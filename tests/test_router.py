@@ -421,7 +421,7 @@ def test_a_full_queue_drops_of_the_fattest_flow_counts_and_harms_nobody_else() -
 def test_ipv6_goes_only_to_those_who_know_it() -> None:
     async def body(world: World) -> None:
         sender = world.connect()
-        await sender.join("10.8.0.1", native=True)
+        await sender.join("10.8.0.1", "fd00::1/128", native=True)
         classic, native = world.connect(number=2), world.connect(number=3)
         await classic.join("10.8.0.2", "fd00::2/128")
         await native.join("10.8.0.3", "fd00::3/128", native=True)
@@ -462,7 +462,7 @@ def test_the_routers_own_site_is_a_peer_like_others(acls: tuple[IPv4Network, ...
         world.nursery.start_soon(peer.read)
         world.nursery.start_soon(site.write)
         client = world.connect()
-        await client.join("10.8.0.1", "192.168.1.0/24")
+        await client.join("10.8.0.1", "192.168.1.0/24", "172.16.0.0/12")
         stranger = ipv4("172.16.0.1", "192.168.2.6")
         await client.send(PACKET, stranger, PACKET)
         back = ipv4("192.168.2.6", "192.168.1.5")

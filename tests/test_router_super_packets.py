@@ -23,6 +23,8 @@ WHOLE = Headers()
 WHOLE_PACKET = make_packet(WHOLE, bytes(300), partial=True)
 TARGET = "10.0.1.0/24"
 """Where the packets of `WHOLE` go to."""
+SOURCE = "10.0.0.0/24"
+"""Where they come from."""
 
 
 def data_of(client: Client) -> list[tuple[bytes, int]]:
@@ -61,7 +63,7 @@ def test_super_packets_pass_whole_or_cut_and_other_sequences_mean_nothing(
 def test_what_is_no_super_packet_though_it_says_so_ends_at_the_router() -> None:
     async def body(world: World) -> None:
         a, b = world.connect(), world.connect(number=2)
-        await a.join("10.8.0.1", native=True, features=["gso"])
+        await a.join("10.8.0.1", SOURCE, native=True, features=["gso"])
         await b.join("10.8.0.2", TARGET, native=True, features=["gso"])
         for sequence in (300, 1, 0x10064, 100):
             await a.link.send_batch([codec.build_frame(codec.C2S_IPDATA, WHOLE_PACKET, sequence)])
@@ -92,11 +94,11 @@ def test_the_routers_own_site_takes_and_sends_super_packets(
         device: Any = MemoryDevice()
         site = Site(SiteConfig(gateway=IPv4Address("10.8.0.200"), acls=acls), device, None)  # type: ignore[arg-type]  # no network
         peer = SitePeer(world.router.forwarder, site, super_packets=True)
-        world.router.forwarder.register(peer, [], [IPv4Network(TARGET)])
+        world.router.forwarder.register(peer, [], [IPv4Network(TARGET), IPv4Network(SOURCE)])
         world.nursery.start_soon(peer.read)
         world.nursery.start_soon(site.write)
         client = world.connect()
-        await client.join("10.8.0.1", "192.168.1.0/24", native=True, features=features)
+        await client.join("10.8.0.1", "192.168.1.0/24", SOURCE, native=True, features=features)
         await trio.sleep(1)
         frame = codec.build_frame(codec.C2S_IPDATA, WHOLE_PACKET, 100)
         await client.link.send_batch([frame])

@@ -28,6 +28,13 @@ CLASSIC_GATEWAY = (
 NOT_GIVEN = (
     "give it to the site (`addresses`, `networks` in the router's file), or correct its gateway's"
 )
+SPOOFED = (
+    "if its hosts have such addresses, name their network in local_networks there (and in "
+    '`networks` of the site here), or allow any: "source_check": false; else find who forges them'
+)
+UNREGISTERED = (
+    'let its gateway register where it sends from, or allow any source: "source_check": false'
+)
 STRANGER = "nothing, unless it is a gateway of yours: port scanners do this; else see its log"
 CROWD = "if this goes on, somebody floods the port: let only your sites' addresses through to it"
 LEFT = "its gateway was ended, or started anew: if it stays away, see whether it runs there"

@@ -75,6 +75,7 @@ _ROUTER_KEYS = (
     "idle_timeout",
     "auth_timeout",
     "queue_bytes",
+    "source_check",
     *_SHARED_KEYS,
 )
 _GATEWAY_KEYS = (
@@ -195,6 +196,8 @@ class RouterConfig:
     """Seconds that a client may take for handshake and login."""
     queue_bytes: int = 4 << 20
     """Bytes that may wait for one gateway before packets to it are dropped."""
+    source_check: bool = True
+    """Drop packets whose source their sender has not registered."""
     classic: bool = True
     """Let gateways log in that send the key as it is."""
     native: bool = True
@@ -326,6 +329,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         idle_timeout=top.seconds("idle_timeout", 60.0, 15, 86400),
         auth_timeout=top.seconds("auth_timeout", 10.0, 1, 120),
         queue_bytes=top.whole("queue_bytes", 4 << 20, 65536, 1 << 30, "bytes"),
+        source_check=top.flag("source_check", True),
         classic=_classic(top, bool(key), native),
         native=native,
         features=features,

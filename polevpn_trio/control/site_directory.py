@@ -27,7 +27,15 @@ Address = IPv4Address | IPv6Address
 MAX_SITES = 65_536
 """Sites of one router."""
 
-SITE_KEYS = ("key_hash", "certificate", "addresses", "networks", "disabled", "expires")
+SITE_KEYS = (
+    "key_hash",
+    "certificate",
+    "addresses",
+    "networks",
+    "source_check",
+    "disabled",
+    "expires",
+)
 SUFFIX = ".json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -49,6 +57,8 @@ class KnownSite:
     """SHA-256 of client certificates."""
     addresses: frozenset[Address] = frozenset()
     networks: tuple[Network, ...] = ()
+    source_check: bool = True
+    """Drop packets from it whose source it has not registered."""
     disabled: bool = False
     expires: datetime.datetime | None = None
     """From then on it is not let in."""
@@ -232,6 +242,7 @@ def _site(members: Members, name: str) -> KnownSite:
         certificates=tuple(certificates),
         addresses=frozenset(own),
         networks=tuple(networks),
+        source_check=members.flag("source_check", True),
         disabled=members.flag("disabled", False),
         expires=_expires(members),
     )

@@ -2,11 +2,16 @@
 
 A packet goes to the gateway whose own address is its destination, else to the owner of the
 longest registered prefix that holds it. One decision serves a whole run of packets.
+
+It goes there only if its source belongs to who sent it, by the same table (feasible reverse path
+forwarding, RFC 3704, section 2.3): the sender must have registered the longest prefix that holds
+the source, alone or with others, or be the gateway with that very address.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Protocol
 
@@ -14,6 +19,13 @@ import attrs
 
 from polevpn_trio.batch import FrameBatch
 from polevpn_trio.forwarding.prefix_table import Network, PrefixTable
+from polevpn_trio.forwarding.source_filter import (
+    MARTIAN,
+    OWN,
+    SPOOFED,
+    SourceFilter,
+    is_martian,
+)
 from polevpn_trio.frames.codec import FrameRun
 from polevpn_trio.frames.segmentation import Segmenter
 
@@ -41,6 +53,12 @@ class Peer(Protocol):
     def flush(self) -> None:
         """Let leave what was queued: for now there is no more of it."""
 
+    def note_refused(self, reason: str, packets: int, source: bytes) -> None:
+        """Hear that packets from there were dropped; ``reason`` is the name of the counter.
+
+        ``source`` is the source address of one of them (4 or 16 bytes), empty if it is not known.
+        """
+
 
 @attrs.frozen
 class ForwarderStatistics:
@@ -48,6 +66,12 @@ class ForwarderStatistics:
 
     forwarded: int
     no_route: int
+    unregistered: int
+    """Their sender had registered nothing yet, so that no source can be its own."""
+    spoofed: int
+    """Their source is not their sender's."""
+    martian: int
+    """Their source is no address of a host, or one of a single link only."""
     hairpin: int
     not_ipv4: int
     queue_full: int
@@ -71,6 +95,9 @@ class Route:
 class _Holdings:
     """What one peer has registered, so that taking it away need not search the table."""
 
+    sources: SourceFilter
+    checked: bool = True
+    """Whether the sources of its packets are looked at."""
     gateways: set[bytes] = attrs.field(factory=set)
     networks: set[Network] = attrs.field(factory=set)
 
@@ -79,11 +106,14 @@ class Forwarder:
     """The route table of one router.
 
     The same network may be registered by several peers: the last one owns it, and when that
-    one goes, the one before it owns it again.
+    one goes, the one before it owns it again. Without ``source_check`` packets may bear any source.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, source_check: bool = True) -> None:
+        self.source_check = source_check
         self._holdings: dict[Peer, _Holdings] = {}
+        # Grows with each change of the table: what was decided before is void.
+        self._generation = 0
         self._gateways: dict[bytes, Peer] = {}
         # Of each network the peers that have registered it, the last one being the owner.
         self._networks: PrefixTable[dict[Peer, None]] = PrefixTable()
@@ -91,6 +121,9 @@ class Forwarder:
         self._segmenter = Segmenter()
         self._forwarded = 0
         self._no_route = 0
+        self._unregistered = 0
+        self._spoofed = 0
+        self._martian = 0
         self._hairpin = 0
         self._not_ipv4 = 0
         self._queue_full = 0
@@ -107,7 +140,7 @@ class Forwarder:
         A gateway address belongs to one peer: taking it from another does not remove that
         one's networks; the caller ends the stale connection.
         """
-        holdings = self._holdings.setdefault(peer, _Holdings())
+        holdings = self._holdings_of(peer)
         for address in gateways:
             self._gateways[address.packed] = peer
             holdings.gateways.add(address.packed)
@@ -119,7 +152,22 @@ class Forwarder:
             else:
                 owners.pop(peer, None)
                 owners[peer] = None
+        self._changed()
+
+    def exempt(self, peer: Peer) -> None:
+        """Let packets of ``peer`` bear any source from now on, until it is unregistered."""
+        self._holdings_of(peer).checked = False
+
+    def _holdings_of(self, peer: Peer) -> _Holdings:
+        holdings = self._holdings.get(peer)
+        if holdings is None:
+            judge = partial(self.judge_source, peer)
+            holdings = self._holdings[peer] = _Holdings(SourceFilter(judge))
+        return holdings
+
+    def _changed(self) -> None:
         self._cache.clear()
+        self._generation += 1
 
     def unregister(self, peer: Peer) -> None:
         """Take away all that ``peer`` has registered; costs nothing if that is nothing."""
@@ -136,7 +184,20 @@ class Forwarder:
                 del owners[peer]
                 if not owners:
                     self._networks.remove(network)
-        self._cache.clear()
+        self._changed()
+
+    def judge_source(self, sender: Peer, source: bytes) -> int:
+        """Say whether packets of ``sender`` may bear this source (4 or 16 bytes).
+
+        The answer is `OWN`, `SPOOFED` or `MARTIAN`.
+        """
+        if is_martian(source):
+            return MARTIAN
+        owner = self._gateways.get(source)
+        if owner is not None:
+            return OWN if owner is sender else SPOOFED
+        owners = self._networks.lookup(source)
+        return OWN if owners and sender in owners else SPOOFED
 
     def lookup(self, destination: bytes) -> Peer | None:
         """Return the peer that packets for ``destination`` (4 or 16 bytes) go to."""
@@ -161,12 +222,19 @@ class Forwarder:
         return found
 
     def route_batch(self, runs: Sequence[FrameRun], sender: Peer) -> None:
-        """Pass runs of IP packets, grouped by destination, on to where they belong."""
+        """Pass runs of IP packets, grouped by destination, on to where they belong.
+
+        The data of runs may be changed, as may be the runs.
+        """
         reached: dict[Peer, None] = {}
+        holdings = self._holdings.get(sender)
+        checked = self.source_check and (holdings is None or holdings.checked)
         for run in runs:
             found = self._find(run.address)
             if found is None:
                 self._no_route += run.packets
+                continue
+            if checked and not self._keep_own(run, sender, holdings):
                 continue
             peer, is_gateway = found
             if peer is sender and not is_gateway:
@@ -186,6 +254,25 @@ class Forwarder:
                     self._queue_full += run.packets
         for peer in reached:
             peer.flush()
+
+    def _keep_own(self, run: FrameRun, sender: Peer, holdings: _Holdings | None) -> bool:
+        """Take packets with a source that is not the sender's out of a run; False if all are."""
+        if holdings is None:
+            self._unregistered += run.packets
+            sender.note_refused("unregistered", run.packets, b"")
+            return False
+        sources = holdings.sources
+        kept = sources.sift_untrusted(run.data, run.sequences, self._generation)
+        if sources.spoofed or sources.martian:
+            self._spoofed += sources.spoofed
+            self._martian += sources.martian
+            if sources.spoofed:
+                sender.note_refused("spoofed", sources.spoofed, sources.refused)
+            if sources.martian:
+                sender.note_refused("martian", sources.martian, b"")
+            run.data = run.data[:kept]
+            run.packets -= sources.spoofed + sources.martian
+        return kept > 0
 
     @property
     def route_count(self) -> int:
@@ -219,6 +306,9 @@ class Forwarder:
         return ForwarderStatistics(
             forwarded=self._forwarded,
             no_route=self._no_route,
+            unregistered=self._unregistered,
+            spoofed=self._spoofed,
+            martian=self._martian,
             hairpin=self._hairpin,
             not_ipv4=self._not_ipv4,
             queue_full=self._queue_full,

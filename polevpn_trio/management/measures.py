@@ -154,9 +154,12 @@ def _passage(sent: int, arrived: int, recovered: int) -> Passage:
     return Passage(sent, lost, max(0, lost - recovered))
 
 
-def read_site(statistics: SiteStatistics) -> Reading:
-    """Make a reading of a router's own site: "sent" is what the router wrote to its device."""
-    drops = {"not_in_acls": statistics.not_in_acls, "writer_full": statistics.writer_full}
+def read_site(statistics: SiteStatistics, **more: int) -> Reading:
+    """Make a reading of a router's own site: "sent" is what the router wrote to its device.
+
+    ``more`` are drops that others count.
+    """
+    drops = {"not_in_acls": statistics.not_in_acls, "writer_full": statistics.writer_full, **more}
     device = statistics.device
     if not isinstance(device, TunStatistics):
         return Reading(Counters(drops=drops))

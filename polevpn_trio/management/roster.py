@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from polevpn_trio.control.advice import SPOOFED
 from polevpn_trio.management.answers import (
     DEGRADED,
     DOWN,
@@ -27,6 +28,10 @@ SILENT_SECONDS = 15.0
 
 LOSSY_BEFORE_REPAIR, LOSSY_AFTER_REPAIR = 0.1, 0.03
 """Shares of what is sent above which somebody should have a look at the path."""
+
+WANTED = ("queue_delay", "spoofed", "martian")
+"""Drops that are no fault of the link: by them the queue tells a sender how fast it is, or the
+router does not pass on what it must not."""
 
 TELLING_SENT = 100
 """Packets that must have been sent before a share of them means something."""
@@ -143,14 +148,17 @@ def _troubles(silent: float, counters: Counters, before: Counters | None) -> Ite
         elif loss.before_repair > LOSSY_BEFORE_REPAIR:
             what = f"{loss.before_repair:.0%} lost on the path {direction} it, and repaired"
             yield Trouble(what, LOSS_ADVICE)
+    spoofed = counters.drops.get("spoofed", 0) - before.drops.get("spoofed", 0)
+    if spoofed > 0:
+        yield Trouble(f"{spoofed} packets dropped, whose source is not among its own", SPOOFED)
     dropped = _unwanted_drops(counters) - _unwanted_drops(before)
     if dropped > 0:
         yield Trouble(f"{dropped} packets dropped", DROPS_ADVICE)
 
 
 def _unwanted_drops(counters: Counters) -> int:
-    """Packets dropped, without those by which the queue tells a sender how fast the link is."""
-    return sum(counters.drops.values()) - counters.drops.get("queue_delay", 0)
+    """Packets that were dropped for want of room, or by mistake, but by no rule."""
+    return sum(count for name, count in counters.drops.items() if name not in WANTED)
 
 
 class Roster:

@@ -74,6 +74,7 @@ def drops_of(statistics: ForwarderStatistics) -> dict[str, int]:
     """Packets that no site's queue dropped, by reason."""
     counts = {
         "no_route": statistics.no_route,
+        "unregistered": statistics.unregistered,
         "hairpin": statistics.hairpin,
         "not_ipv4": statistics.not_ipv4,
     }

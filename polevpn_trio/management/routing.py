@@ -13,6 +13,7 @@ import attrs
 
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, Peer, Route
 from polevpn_trio.forwarding.prefix_table import Network
+from polevpn_trio.forwarding.source_filter import is_martian
 from polevpn_trio.management.answers import (
     Alternative,
     Explanation,
@@ -29,6 +30,11 @@ UNKNOWN = "?"
 NO_ROUTE_ADVICE = (
     "let the site that has this network name it in its local_networks, and see that it is up"
 )
+SPOOFED_ADVICE = (
+    "let the site that has this source name it in its local_networks; or let a site send from "
+    'anywhere: "source_check": false in its file'
+)
+MARTIAN_ADVICE = "no host between sites has such an address: look which program sends from it"
 HAIRPIN_ADVICE = "both ends are at one site: its own LAN must carry this; see route_networks there"
 NOT_IPV4_ADVICE = (
     "that site's gateway knows only IPv4: run this implementation there, with native on"
@@ -102,12 +108,31 @@ class RouterTable:
                 True,
             )
         )
-        reason, advice = self._judge(sender, best, destination, steps)
+        reason, advice = self._judge_source(source, sender, steps)
+        if not reason:
+            reason, advice = self._judge(sender, best, destination, steps)
         return self._explanation(source, destination, sender, covering, steps, reason, advice, now)
 
     def _sender(self, source: Address) -> Site | None:
         covering = self.forwarder.covering(source)
         return self.roster.of(covering[0].peer) if covering else None
+
+    def _judge_source(
+        self, source: Address, sender: Site | None, steps: list[Step]
+    ) -> tuple[str, str]:
+        question = "may that site send from there?"
+        if not self.forwarder.source_check:
+            steps.append(Step(question, "yes: source_check is false for all", True))
+        elif is_martian(source.packed):
+            steps.append(Step(question, "no: it is no address of a host, or one of a link", False))
+            return "martian", MARTIAN_ADVICE
+        elif sender is None:
+            answer = "none has registered it"
+            steps.append(Step(question, f"{answer}, and source_check drops what is from it", False))
+            return "spoofed", SPOOFED_ADVICE
+        else:
+            steps.append(Step(question, "yes, it has registered that", True))
+        return "", ""
 
     def _judge(
         self, sender: Site | None, best: Route, destination: Address, steps: list[Step]

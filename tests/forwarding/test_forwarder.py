@@ -40,6 +40,9 @@ class Gateway:
     def flush(self) -> None:
         self.flushed.append(len(self.taken))
 
+    def note_refused(self, reason: str, packets: int, source: bytes) -> None:
+        raise AssertionError("nothing is refused here")
+
 
 def run_to(destination: str, packets: int = 1) -> FrameRun:
     address = ip_address(destination)
@@ -50,7 +53,7 @@ def run_to(destination: str, packets: int = 1) -> FrameRun:
 @pytest.mark.parametrize("taken", [SEQUENCES_OFFLOAD, SEQUENCES_FOREIGN])
 def test_each_peer_gets_the_sequences_that_it_knows(kind: int, taken: int) -> None:
     peer, sender = Gateway(sequences=taken), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.register(peer, [ip_address("10.0.1.1")], [])
     data = bytearray(frame(make_packet(Headers(), bytes(300)), sequence=100 if kind else 0))
     run = FrameRun(3, 0, 4, ip_address("10.0.1.1").packed, memoryview(data), 3, kind)
@@ -67,7 +70,7 @@ def test_each_peer_gets_the_sequences_that_it_knows(kind: int, taken: int) -> No
 
 def test_exact_gateway_address_goes_before_every_network() -> None:
     owner, other, sender = Gateway(), Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.register(owner, [ip_address("10.8.0.2")], [])
     forwarder.register(other, [], [ip_network("10.8.0.2/32"), ip_network("10.8.0.0/24")])
     forwarder.route_batch([run_to("10.8.0.2"), run_to("10.8.0.3", 4)], sender)
@@ -78,7 +81,7 @@ def test_exact_gateway_address_goes_before_every_network() -> None:
 
 def test_longest_prefix_then_default_route() -> None:
     wide, narrow, default, sender = Gateway(), Gateway(), Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.register(wide, [], [ip_network("10.0.0.0/8")])
     forwarder.register(narrow, [], [ip_network("10.1.0.0/16")])
     forwarder.register(default, [], [ip_network("0.0.0.0/0")])
@@ -88,7 +91,7 @@ def test_longest_prefix_then_default_route() -> None:
 
 def test_network_falls_back_to_its_earlier_owner() -> None:
     first, second, sender = Gateway(), Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     network = ip_network("192.168.7.0/24")
     forwarder.register(first, [], [network])
     forwarder.register(second, [], [network])
@@ -104,7 +107,7 @@ def test_network_falls_back_to_its_earlier_owner() -> None:
 
 def test_registering_twice_keeps_one_entry() -> None:
     peer, sender = Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     network = ip_network("192.168.7.0/24")
     forwarder.register(peer, [], [network])
     forwarder.register(peer, [], [network])
@@ -115,7 +118,7 @@ def test_registering_twice_keeps_one_entry() -> None:
 
 def test_what_came_from_a_network_does_not_go_back_to_it() -> None:
     peer = Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.register(peer, [ip_address("10.8.0.2")], [ip_network("192.168.7.0/24")])
     forwarder.route_batch([run_to("192.168.7.9", 2), run_to("10.8.0.2")], peer)
     assert [batch.packets for batch in peer.taken] == [1]
@@ -124,7 +127,7 @@ def test_what_came_from_a_network_does_not_go_back_to_it() -> None:
 
 def test_ipv6_never_reaches_a_classic_gateway() -> None:
     classic, sender = Gateway(takes_ipv6=False), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.register(classic, [], [ip_network("::/0"), ip_network("10.0.0.0/8")])
     forwarder.route_batch([run_to("2001:db8::1", 2), run_to("10.0.0.1")], sender)
     assert len(classic.taken) == 1
@@ -133,7 +136,7 @@ def test_ipv6_never_reaches_a_classic_gateway() -> None:
 
 def test_a_full_peer_is_counted_and_holds_up_nobody() -> None:
     full, other, sender = Gateway(full=True), Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.register(full, [ip_address("10.8.0.2")], [])
     forwarder.register(other, [ip_address("10.8.0.3")], [])
     forwarder.route_batch([run_to("10.8.0.2", 5), run_to("10.8.0.3")], sender)
@@ -143,7 +146,7 @@ def test_a_full_peer_is_counted_and_holds_up_nobody() -> None:
 
 def test_new_route_takes_effect_although_the_old_answer_was_cached() -> None:
     late, sender = Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.route_batch([run_to("10.0.0.1")], sender)
     forwarder.register(late, [], [ip_network("10.0.0.0/24")])
     forwarder.route_batch([run_to("10.0.0.1")], sender)
@@ -151,7 +154,7 @@ def test_new_route_takes_effect_although_the_old_answer_was_cached() -> None:
 
 
 def test_a_scan_of_addresses_does_not_grow_the_cache_without_bound() -> None:
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     for number in range(CACHE_ENTRIES + 10):
         forwarder.lookup(number.to_bytes(4, "big"))
     assert len(forwarder._cache) <= CACHE_ENTRIES
@@ -159,7 +162,7 @@ def test_a_scan_of_addresses_does_not_grow_the_cache_without_bound() -> None:
 
 def test_gateway_address_moves_to_the_newcomer() -> None:
     old, new = Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     address = ip_address("10.8.0.2")
     forwarder.register(old, [address], [])
     assert forwarder.gateway_owner(address) is old
@@ -171,7 +174,7 @@ def test_gateway_address_moves_to_the_newcomer() -> None:
 
 def test_each_peer_is_flushed_once_after_the_batch_was_routed() -> None:
     first, second, sender = Gateway(), Gateway(), Gateway()
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     forwarder.register(first, [ip_address("10.8.0.2")], [])
     forwarder.register(second, [ip_address("10.8.0.3")], [])
     runs = [run_to("10.8.0.2"), run_to("10.8.0.3"), run_to("10.8.0.2"), run_to("10.8.0.9")]
@@ -198,7 +201,7 @@ def test_the_table_agrees_with_a_list_of_all_registrations(
 ) -> None:
     """A step is a peer that registers something, or goes."""
     peers = [Gateway() for _ in range(4)]
-    forwarder = Forwarder()
+    forwarder = Forwarder(source_check=False)
     gateways: dict[IPv4Address, Gateway] = {}
     registered: list[tuple[Gateway, IPv4Network]] = []
     for number, taken in steps:

@@ -25,6 +25,9 @@ class Peer:
     def flush(self) -> None:
         pass
 
+    def note_refused(self, reason: str, packets: int, source: bytes) -> None:
+        pass
+
     def connected(self, since: float = 0.0, **changes: Any) -> Connected:
         values: dict[str, Any] = {
             "identifier": "1f",

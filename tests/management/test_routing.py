@@ -20,6 +20,7 @@ class Network:
         self.table = RouterTable(self.forwarder, self.roster, self.own)
         self.join(self.berlin, "berlin", "10.8.0.2", "192.168.1.0/24", "10.99.0.0/16")
         self.join(self.oslo, "oslo", "10.8.0.3", "10.99.0.0/16", "10.99.7.0/24", "fd00:3::/64")
+        self.forwarder.register(self.berlin, [], [ip_network("fd00:9::/64")])
         self.join(self.own, "here", "10.8.0.1", "172.31.0.0/16", transport="local")
 
     def join(self, peer: Peer, name: str, address: str, *networks: str, **changes: Any) -> None:
@@ -33,7 +34,7 @@ class Network:
 
 def test_routes_tell_their_origin_and_conflicts() -> None:
     routes = Network().table.routes(0, 100, 5.0)
-    assert routes.total == len(routes.routes) == 8
+    assert routes.total == len(routes.routes) == 9
     found = {route.network: route for route in routes.routes}
     assert found["10.8.0.2"].site == "berlin"
     assert found["192.168.1.0/24"].origin == "registered"
@@ -48,7 +49,7 @@ def test_routes_tell_their_origin_and_conflicts() -> None:
 def test_a_table_may_be_had_in_parts() -> None:
     table = Network().table
     parts = [table.routes(offset, 3, 5.0).routes for offset in (0, 3, 6, 9)]
-    assert [len(part) for part in parts] == [3, 3, 2, 0]
+    assert [len(part) for part in parts] == [3, 3, 3, 0]
     assert [route for part in parts for route in part] == list(table.routes(0, 99, 5.0).routes)
 
 
@@ -74,7 +75,7 @@ def test_drops_are_told_with_the_name_of_their_counter_and_what_to_do() -> None:
     for source, destination, reason in (
         ("192.168.1.10", "203.0.113.1", "no_route"),
         ("192.168.1.10", "192.168.1.11", "hairpin"),
-        ("fd00:1::10", "fd00:3::10", "not_ipv4"),
+        ("fd00:9::10", "fd00:3::10", "not_ipv4"),
     ):
         found = network.explain(source, destination)
         assert (found.verdict, found.reason) == ("dropped", reason)
@@ -89,5 +90,18 @@ def test_the_very_address_of_the_senders_gateway_is_no_hairpin() -> None:
 
 def test_a_source_that_nobody_has_is_said_to_be_unknown() -> None:
     found = Network().explain("203.0.113.5", "192.168.1.10")
-    assert (found.verdict, found.source_site) == ("delivered", "")
+    assert (found.verdict, found.reason, found.source_site) == ("dropped", "spoofed", "")
+    assert found.advice
     assert not found.steps[0].passes
+
+
+def test_a_source_that_nobody_has_may_pass_where_sources_are_not_checked() -> None:
+    network = Network()
+    network.forwarder.source_check = False
+    found = network.explain("203.0.113.5", "192.168.1.10")
+    assert (found.verdict, found.source_site) == ("delivered", "")
+
+
+def test_an_address_of_no_host_is_said_to_be_no_source() -> None:
+    found = Network().explain("127.0.0.1", "192.168.1.10")
+    assert (found.verdict, found.reason) == ("dropped", "martian")
