@@ -24,6 +24,12 @@ from polevpn_trio.control.changes import ROUTER_KEYS, Changes
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig, load_router
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.log import ContextLogger, new_connection_id
+from polevpn_trio.control.overlaps import (
+    OWN_PRIORITY,
+    SHARED_KEY_PRIORITY,
+    note_overlaps,
+    overlap_refusal,
+)
 from polevpn_trio.control.refused_packets import RefusedPackets
 from polevpn_trio.control.registration import (
     Answer,
@@ -179,6 +185,9 @@ class GatewayConnection:
             lambda request: router.access.judge_untrusted(request, link.identity),
             offer_native=router.config.native,
             features=features_over(link.carries_datagrams, router.config.features),
+            overlaps=lambda site, request: overlap_refusal(
+                site, request.networks, router.forwarder.owners, router.roster.name_of
+            ),
         )
         self._reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
         self._packet_reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
@@ -409,13 +418,17 @@ class GatewayConnection:
             raise LinkLost("it does not read our answers")
         known = self._session.site
         self._join(known.name if known else str((*gateways, *request.networks)[0]), request)
-        self._router.forwarder.register(self, gateways, request.networks)
+        priority = known.priority if known else SHARED_KEY_PRIORITY
+        table = self._router.forwarder
+        table.register(self, gateways, request.networks, priority)
         self._log.info(
             "%s: registered %s for %s",
             self.name,
             ", ".join(map(str, gateways)) or "no gateway",
             ", ".join(map(str, request.networks)) or "no network",
         )
+        names = self._router.roster.name_of
+        note_overlaps(self._log, self.name, request.networks, table.owners, names)
         if request.unusable:
             self._log.warning(
                 "%s: %d unusable addresses in its registration were ignored",
@@ -537,7 +550,7 @@ def _join_site(router: Router, config: SiteConfig, site: Site) -> SitePeer:
             largest_packet=lambda: config.mtu,
         ),
     )
-    router.forwarder.register(peer, gateways, networks)
+    router.forwarder.register(peer, gateways, networks, OWN_PRIORITY)
     router.root.start_soon("tun reader", peer.read)
     router.root.start_soon("tun writer", site.write, site.statistics)
     return peer

@@ -54,7 +54,8 @@ def render_routes(entries: Sequence[Entry]) -> RenderableType:
             found.append(
                 f" ▲ {printable(entry['network'])}: {printable(conflict['what'])}\n", "yellow"
             )
-            advice[conflict["advice"]] = None
+            if conflict["advice"]:
+                advice[conflict["advice"]] = None
     for each in advice:
         found.append(f" → {printable(each)}\n", "cyan")
     found.rstrip()

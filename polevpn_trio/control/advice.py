@@ -26,7 +26,8 @@ CLASSIC_GATEWAY = (
     'run this implementation there, which proves the key; or allow it: "classic": true'
 )
 NOT_GIVEN = (
-    "give it to the site (`addresses`, `networks` in the router's file), or correct its gateway's"
+    "give it to the site (`addresses`, `networks`, or another `priority` in the router's file), or "
+    "correct its gateway's"
 )
 SPOOFED = (
     "if its hosts have such addresses, name their network in local_networks there (and in "
@@ -41,6 +42,7 @@ LEFT = "its gateway was ended, or started anew: if it stays away, see whether it
 SILENCE = "see whether that gateway runs, and whether its uplink does"
 STALLED = "see whether that gateway is overloaded, or its uplink too slow"
 ANEW = "if this goes on, two gateways have the same address: give one another `gateway`"
+OVERLAP = "if one is the other's standby, nothing; else correct local_networks of one of them"
 UNUSABLE = "correct gateway and local_networks in that gateway's file"
 
 # --- A gateway, about its routers

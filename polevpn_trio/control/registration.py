@@ -110,7 +110,8 @@ class RouterSession:
     Feed control frames to `receive_control_untrusted` and act on what it returns; ask
     `accepts_data` before forwarding. ``native`` are the features agreed on, None towards a
     classic peer; ``features`` those that may be. ``judge`` decides who may log in; ``site`` is
-    who did, None for one with the shared key.
+    who did, None for one with the shared key. ``overlaps`` says why a site may not register
+    something although it was given it, "" if it may.
     """
 
     def __init__(
@@ -119,7 +120,9 @@ class RouterSession:
         *,
         offer_native: bool,
         features: Iterable[str] = FEATURES,
+        overlaps: Callable[[KnownSite, RegisterRequest], str] = lambda site, request: "",
     ) -> None:
+        self._overlaps = overlaps
         self._judge = judge
         self._offer_native = offer_native
         self._features = tuple(features)
@@ -191,7 +194,10 @@ class RouterSession:
             answer = RegisterAnswer(error=str(error)).to_json()
             return [Answer(codec.build_frame(codec.REGISTER, answer, sequence))]
         claimed = [each for each in (request.gateway, request.gateway6) if each is not None]
-        refusal = self.site.refuses(claimed, request.networks) if self.site else ""
+        refusal = ""
+        if self.site is not None:
+            refusal = self.site.refuses(claimed, request.networks)
+            refusal = refusal or self._overlaps(self.site, request)
         answer = RegisterAnswer(refusal).to_json()
         if refusal:
             return [Refusal(codec.build_frame(codec.REGISTER, answer, sequence), refusal)]

@@ -27,11 +27,15 @@ Address = IPv4Address | IPv6Address
 MAX_SITES = 65_536
 """Sites of one router."""
 
+DEFAULT_PRIORITY = 100
+LOWEST_PRIORITY, HIGHEST_PRIORITY = 1, 1000
+
 SITE_KEYS = (
     "key_hash",
     "certificate",
     "addresses",
     "networks",
+    "priority",
     "source_check",
     "disabled",
     "expires",
@@ -57,6 +61,8 @@ class KnownSite:
     """SHA-256 of client certificates."""
     addresses: frozenset[Address] = frozenset()
     networks: tuple[Network, ...] = ()
+    priority: int = DEFAULT_PRIORITY
+    """Among sites that register the same network: who has the highest gets its packets."""
     source_check: bool = True
     """Drop packets from it whose source it has not registered."""
     disabled: bool = False
@@ -242,6 +248,9 @@ def _site(members: Members, name: str) -> KnownSite:
         certificates=tuple(certificates),
         addresses=frozenset(own),
         networks=tuple(networks),
+        priority=members.whole(
+            "priority", DEFAULT_PRIORITY, LOWEST_PRIORITY, HIGHEST_PRIORITY, "higher wins"
+        ),
         source_check=members.flag("source_check", True),
         disabled=members.flag("disabled", False),
         expires=_expires(members),

@@ -10,7 +10,7 @@ the source, alone or with others, or be the gateway with that very address.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Protocol
@@ -84,11 +84,13 @@ class Route:
     """A line of the route table: ``network`` is reached through ``peer``.
 
     ``others`` have registered it too: the last of them takes over when ``peer`` goes.
+    ``priorities`` are those of the others, and then the peer's.
     """
 
     network: Network | Address
     peer: Peer
     others: tuple[Peer, ...] = ()
+    priorities: tuple[int, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -105,8 +107,9 @@ class _Holdings:
 class Forwarder:
     """The route table of one router.
 
-    The same network may be registered by several peers: the last one owns it, and when that
-    one goes, the one before it owns it again. Without ``source_check`` packets may bear any source.
+    The same network may be registered by several peers: the one with the highest priority owns it,
+    of several such ones the last; when that goes, the one before it owns it again. Without
+    ``source_check`` packets may bear any source.
     """
 
     def __init__(self, *, source_check: bool = True) -> None:
@@ -115,8 +118,9 @@ class Forwarder:
         # Grows with each change of the table: what was decided before is void.
         self._generation = 0
         self._gateways: dict[bytes, Peer] = {}
-        # Of each network the peers that have registered it, the last one being the owner.
-        self._networks: PrefixTable[dict[Peer, None]] = PrefixTable()
+        # Of each network the peers that have registered it, with their priorities, which rise: the
+        # last one is the owner.
+        self._networks: PrefixTable[dict[Peer, int]] = PrefixTable()
         self._cache: dict[bytes, tuple[Peer, bool] | None] = {}
         self._segmenter = Segmenter()
         self._forwarded = 0
@@ -132,8 +136,19 @@ class Forwarder:
         """Return the peer that has registered this gateway address."""
         return self._gateways.get(address.packed)
 
+    def owners(self, network: Network) -> Mapping[Peer, int]:
+        """Return the peers that have registered exactly this network, the owner last.
+
+        The values are their priorities.
+        """
+        return self._networks.get(network) or {}
+
     def register(
-        self, peer: Peer, gateways: Iterable[Address], networks: Iterable[Network]
+        self,
+        peer: Peer,
+        gateways: Iterable[Address],
+        networks: Iterable[Network],
+        priority: int = 0,
     ) -> None:
         """Give ``peer`` these gateway addresses and networks, beside what it has.
 
@@ -148,10 +163,13 @@ class Forwarder:
             holdings.networks.add(network)
             owners = self._networks.get(network)
             if owners is None:
-                self._networks.set(network, {peer: None})
+                self._networks.set(network, {peer: priority})
             else:
                 owners.pop(peer, None)
-                owners[peer] = None
+                higher = [other for other in owners if owners[other] > priority]
+                owners[peer] = priority
+                for other in higher:
+                    owners[other] = owners.pop(other)
         self._changed()
 
     def exempt(self, peer: Peer) -> None:
@@ -285,7 +303,7 @@ class Forwarder:
             yield Route(IPv4Address(key) if len(key) == 4 else IPv6Address(key), peer)
         for network, owners in self._networks:
             *others, owner = owners
-            yield Route(network, owner, tuple(others))
+            yield Route(network, owner, tuple(others), tuple(owners.values()))
 
     def covering(self, destination: Address) -> list[Route]:
         """Give the routes that would do for a destination, the one that is taken first."""
@@ -298,7 +316,7 @@ class Forwarder:
             owners = self._networks.get(network)
             if owners:
                 *others, owner = owners
-                found.append(Route(network, owner, tuple(others)))
+                found.append(Route(network, owner, tuple(others), tuple(owners.values())))
         return found
 
     def statistics(self) -> ForwarderStatistics:

@@ -20,6 +20,9 @@ from polevpn_trio.management.answers import (
 )
 from polevpn_trio.management.measures import Counters, Reading, measured
 
+UNKNOWN = "?"
+"""Name of a site that has left between two looks."""
+
 KEPT_SITES = 4096
 """Sites remembered; of more than that, the one that has been away longest is forgotten."""
 
@@ -236,6 +239,11 @@ class Roster:
     def of(self, owner: object | None) -> Site | None:
         """The site that is joined by this peer."""
         return None if owner is None else self._owners.get(owner)
+
+    def name_of(self, owner: object | None) -> str:
+        """The name of the site that is joined by this peer; `UNKNOWN` if it has left."""
+        site = self.of(owner)
+        return UNKNOWN if site is None else site.name
 
 
 def _merged(known: tuple[str, ...], more: Iterable[object]) -> tuple[str, ...]:

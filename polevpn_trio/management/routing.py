@@ -22,10 +22,7 @@ from polevpn_trio.management.answers import (
     Step,
     Trouble,
 )
-from polevpn_trio.management.roster import Roster, Site, info
-
-UNKNOWN = "?"
-"""Name of a site that has left between two looks."""
+from polevpn_trio.management.roster import UNKNOWN, Roster, Site, info
 
 NO_ROUTE_ADVICE = (
     "let the site that has this network name it in its local_networks, and see that it is up"
@@ -76,12 +73,17 @@ class RouterTable:
 
     def _conflicts(self, route: Route) -> Iterator[Trouble]:
         others = [self._name(peer) for peer in reversed(route.others)]
-        if others:
-            yield Trouble(f"also named by {', '.join(others)}", SAME_NETWORK_ADVICE)
+        if not others:
+            return
+        mine, best_other = route.priorities[-1], route.priorities[-2]
+        if mine > best_other:
+            why, remedy = f"priority {mine} over {best_other}", ""
+        else:
+            why, remedy = "the last one has it", SAME_NETWORK_ADVICE
+        yield Trouble(f"also named by {', '.join(others)}: {why}", remedy)
 
     def _name(self, peer: Peer) -> str:
-        site = self.roster.of(peer)
-        return site.name if site is not None else UNKNOWN
+        return self.roster.name_of(peer)
 
     def explain(self, source: Address, destination: Address, now: float) -> Explanation:
         """Say what becomes of a packet that comes from the site of ``source``."""
@@ -186,10 +188,14 @@ class RouterTable:
 
     def _alternatives(self, covering: list[Route]) -> Iterator[Alternative]:
         best, *wider = covering
-        for peer in reversed(best.others):
+        for peer, priority in reversed([*zip(best.others, best.priorities, strict=False)]):
+            mine = best.priorities[-1]
+            better = "registered it later"
+            if mine > priority:
+                better = f"has a higher priority ({mine} over {priority})"
             yield Alternative(
                 f"{best.network} of {self._name(peer)}",
-                f"{self._name(best.peer)} registered it later; takes over when that one goes",
+                f"{self._name(best.peer)} {better}; takes over when that one goes",
             )
         for route in wider:
             yield Alternative(

@@ -42,7 +42,9 @@ def test_routes_tell_their_origin_and_conflicts() -> None:
     assert found["172.31.0.0/16"].via == "local 198.51.100.7:50412"
     shared = found["10.99.0.0/16"]
     assert (shared.site, shared.age) == ("oslo", 5.0)
-    assert [trouble.what for trouble in shared.conflicts] == ["also named by berlin"]
+    assert [trouble.what for trouble in shared.conflicts] == [
+        "also named by berlin: the last one has it"
+    ]
     assert not any(route.conflicts for network, route in found.items() if network != "10.99.0.0/16")
 
 
