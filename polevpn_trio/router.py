@@ -210,7 +210,12 @@ class GatewayConnection:
 
     def reconsider(self, authenticator: Authenticator, now: datetime.datetime) -> str:
         """Go on by these rules; say why they do not let this gateway stay, "" if they do."""
-        return self._session.reconsider(authenticator, now)
+        reason = self._session.reconsider(authenticator, now)
+        site = self._session.site
+        if not reason and site is not None:
+            self._router.forwarder.exempt(self, not site.source_check)
+            self._router.forwarder.prioritise(self, site.priority)
+        return reason
 
     @property
     def takes_ipv6(self) -> bool:

@@ -115,6 +115,44 @@ def test_a_site_that_is_disabled_is_cut_off_and_the_others_do_not_notice(
     assert "`reload`" in said[0].__dict__["context"]["advice"]
 
 
+def test_sources_are_checked_as_the_new_configuration_says() -> None:
+    async def body(world: World) -> None:
+        berlin, oslo = await join(world, 1, "berlin"), await join(world, 3, "oslo")
+        forged = ipv4("203.0.113.9", "192.168.3.6")
+        exempt = with_sites(attrs.evolve(BERLIN, source_check=False), OSLO)
+        usual = with_sites(BERLIN, OSLO)
+        nobody = attrs.evolve(usual, source_check=False)
+        arrived = []
+        for config in (usual, exempt, usual, nobody, usual):
+            assert await adopt(world, config) == ()
+            await berlin.send(forged)
+            await trio.sleep(1)
+            arrived.append(len(oslo.of(codec.S2C_IPDATA)))
+        assert arrived == [0, 1, 1, 2, 2]
+
+    with_router(body, with_sites(BERLIN, OSLO))
+
+
+def test_a_changed_priority_moves_a_network_to_another_site() -> None:
+    network = ip_network("192.168.1.0/24")
+    standby = attrs.evolve(ROME, networks=(*ROME.networks, network), priority=50)
+
+    async def body(world: World) -> None:
+        berlin, rome = await join(world, 1, "berlin"), await join(world, 2, "rome")
+        await rome.say(codec.REGISTER, gateway="10.8.0.2", key="", network=[str(network)])
+        await trio.sleep(1)
+        owner = world.router.forwarder.lookup
+        inside = network[5].packed
+        assert owner(inside) is berlin.connection
+        promoted = attrs.evolve(standby, priority=200)
+        assert await adopt(world, with_sites(BERLIN, promoted)) == ()
+        assert owner(inside) is rome.connection
+        assert await adopt(world, with_sites(BERLIN, standby)) == ()
+        assert owner(inside) is berlin.connection
+
+    with_router(body, with_sites(BERLIN, standby))
+
+
 def test_what_gives_a_site_more_does_not_cut_it_off() -> None:
     async def body(world: World) -> None:
         client = await join(world, 1, "berlin")

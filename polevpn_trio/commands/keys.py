@@ -130,8 +130,8 @@ def site_command(options: argparse.Namespace) -> int:
     for other in sites.values():
         for network in set(site.networks) & set(other.networks):
             _say(
-                f"note: {network} is a network of {other.name}, too; who logs in last has it until "
-                "he leaves"
+                f"note: {network} is a network of {other.name}, too: give one of them another "
+                '"priority", or only the first to log in gets it'
             )
     _tell(told, f"wrote {file} ({_claims(site)})", site, config)
     return 0

@@ -172,9 +172,16 @@ class Forwarder:
                     owners[other] = owners.pop(other)
         self._changed()
 
-    def exempt(self, peer: Peer) -> None:
-        """Let packets of ``peer`` bear any source from now on, until it is unregistered."""
-        self._holdings_of(peer).checked = False
+    def exempt(self, peer: Peer, exempt: bool = True) -> None:
+        """Let packets of ``peer`` bear any source, or not, until it is unregistered."""
+        self._holdings_of(peer).checked = not exempt
+
+    def prioritise(self, peer: Peer, priority: int) -> None:
+        """Change the priority of all that ``peer`` has registered."""
+        holdings = self._holdings.get(peer)
+        if holdings is not None:
+            networks = [each for each in holdings.networks if self.owners(each)[peer] != priority]
+            self.register(peer, (), networks, priority)
 
     def _holdings_of(self, peer: Peer) -> _Holdings:
         holdings = self._holdings.get(peer)
