@@ -32,6 +32,7 @@ MODULES = (
     "doctor.path_probes",
     "errors",
     "forwarding.flow_queue",
+    "forwarding.source_filter",
     "frames.codec",
     "frames.flow_hash",
     "frames.ip",

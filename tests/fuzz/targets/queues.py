@@ -1,4 +1,4 @@
-"""What packets of strangers do to the queue in front of a link."""
+"""What packets of strangers do to the check of their sources, and to the queue before a link."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import attrs
 
 from tests.fuzz.builds import Build
 from tests.fuzz.draw import Draw
-from tests.fuzz.packets import draw_frames, walk
+from tests.fuzz.packets import draw_frames, frame, walk
 
 LIMITS = (512, 4096, 16384, 1 << 18)
 
@@ -48,3 +48,36 @@ def flow_queue(build: Build, draw: Draw) -> object:
     statistics = queue.statistics()
     assert statistics.queued_bytes == statistics.flows == 0
     return trace, rest, attrs.asdict(statistics)
+
+
+def source_filter(build: Build, draw: Draw) -> object:
+    """What passes is, in order, every packet with a source that may, and nothing else."""
+    verdicts = [draw.byte() % 3 for _ in range(4)]
+    asked: list[bytes] = []
+
+    def judge(source: bytes) -> int:
+        asked.append(source)
+        return verdicts[sum(source) % len(verdicts)]
+
+    module = build["forwarding.source_filter"]
+    found = module.SourceFilter(judge)
+    trace: list[object] = []
+    generation = 0
+    while not draw.exhausted:
+        sequences = draw.byte() % 3
+        generation += draw.flag()
+        sound = draw_frames(draw, 2)
+        data = bytearray(sound + draw.piece())
+        kept = found.sift_untrusted(data, sequences, generation)
+        passed = bytes(data[:kept])
+        trace.append((passed, found.spoofed, found.martian, found.refused))
+        expected = b""
+        for command, sequence, payload in walk(sound):
+            if build["frames.ip"].is_well_formed(payload, 0, len(payload)):
+                source = payload[12:16] if payload[0] >> 4 == 4 else payload[8:24]
+                if verdicts[sum(source) % len(verdicts)] == module.OWN:
+                    expected += frame(command, payload, sequence)
+        assert passed.startswith(expected)
+        for _, _, payload in walk(passed):
+            assert build["frames.ip"].is_well_formed(payload, 0, len(payload))
+    return trace, asked
