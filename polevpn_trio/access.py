@@ -18,6 +18,7 @@ from OpenSSL import SSL
 from polevpn_trio.control import advice
 from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
 from polevpn_trio.control.config import RouterConfig
+from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.frames.messages import AuthRequest
 from polevpn_trio.transport import dtls, tls
@@ -126,6 +127,13 @@ class Access:
                 continue
             with trio.move_on_after(min((min(times) - now).total_seconds(), LOOK_SECONDS)):
                 await self._changed.wait()
+
+
+def derive_keys(config: RouterConfig) -> None:
+    """Derive what logins by shared keys are checked with, which takes a moment for each new one."""
+    for key in (config.key, *config.other_keys):
+        if key:
+            SiteKey.derive(key)
 
 
 def _authenticator(config: RouterConfig) -> Authenticator:

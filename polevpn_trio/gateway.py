@@ -116,9 +116,6 @@ class Gateway:
         config = changes.config
         if changes.names & HOST_KEYS:
             await self._site.change(config.site)
-        if config.key and changes.names & {"key", "name"}:
-            # Which takes a moment, the first time.
-            await trio.to_thread.run_sync(SiteKey.derive, config.key, config.name)
         self._config = config
         if any(change.effect in (Effect.NEW_LINK, Effect.LATER) for change in changes.applied):
             self._dialer = self._dialer.adapted(config)
@@ -619,7 +616,15 @@ async def _run(config: GatewayConfig, program: Program, source: Source[GatewayCo
             site.device.name,
             gateway.drops,
         )
-        reloader = Reloader(program, config, source, GATEWAY_KEYS, gateway.adopt, gateway.unsettled)
+        reloader = Reloader(
+            program,
+            config,
+            source,
+            GATEWAY_KEYS,
+            gateway.adopt,
+            prepare=lambda new: new.key and SiteKey.derive(new.key, new.name),
+            missing=gateway.unsettled,
+        )
         root.start_soon("reload", reloader.serve)
         await start_control(root, view, reloader)
 

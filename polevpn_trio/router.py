@@ -15,7 +15,7 @@ import attrs
 import trio
 from OpenSSL import SSL
 
-from polevpn_trio.access import Access, ListenerContexts
+from polevpn_trio.access import Access, ListenerContexts, derive_keys
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control import advice
 from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
@@ -519,7 +519,9 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
                 await root.nursery.start(partial(_listen_tcp, router, config.tls))
             table = RouterTable(router.forwarder, router.roster, own)
             root.start_soon("expiry", router.access.watch_time)
-            reloader = Reloader(program, config, source, ROUTER_KEYS, router.adopt)
+            reloader = Reloader(
+                program, config, source, ROUTER_KEYS, router.adopt, prepare=derive_keys
+            )
             root.start_soon("reload", reloader.serve)
             view = RouterView(program, root, table, lambda: router.strangers.count)
             await start_control(root, view, reloader)

@@ -81,7 +81,8 @@ class _Trial(Generic[Config]):
 class Reloader(Generic[Config]):
     """Keeps a running program in step with its file.
 
-    ``missing`` says what is still to come before a reload can be confirmed, "" if nothing is.
+    ``prepare`` does what takes long with what was read, in a thread. ``missing`` says what is still
+    to come before a reload can be confirmed, "" if nothing is.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Reloader(Generic[Config]):
         source: Source[Config],
         keys: Sequence[Key],
         apply: Apply[Config],
+        prepare: Callable[[Config], object] = lambda _: None,
         missing: Callable[[], str] = str,
     ) -> None:
         self._program = program
@@ -98,6 +100,7 @@ class Reloader(Generic[Config]):
         self._source = source
         self._keys = keys
         self._apply = apply
+        self._prepare = prepare
         self._missing = missing
         self._lock = trio.Lock()
         self._trial: _Trial[Config] | None = None
@@ -126,7 +129,7 @@ class Reloader(Generic[Config]):
                 )
             try:
                 # There may be thousands of sites' files.
-                new = await trio.to_thread.run_sync(self._source.load)
+                new = await trio.to_thread.run_sync(self._read)
             except ConfigError as error:
                 return self._refuse(str(error), *getattr(error, "__notes__", ()))
             changes = compare(self._keys, self._started, self._running, new)
@@ -156,6 +159,11 @@ class Reloader(Generic[Config]):
                 warnings=new.warnings,
                 confirm_within=within,
             )
+
+    def _read(self) -> Config:
+        config = self._source.load()
+        self._prepare(config)
+        return config
 
     async def confirm(self) -> Reloaded:
         """Keep what was put in force on trial."""

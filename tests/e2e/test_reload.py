@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import signal
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.lab import probes
+from polevpn_trio.lab.certificate import make_certificate
 from polevpn_trio.lab.namespaces import Process, wait_until
-from polevpn_trio.lab.overlay import TRANSPORTS, Overlay, Site
+from polevpn_trio.lab.overlay import PORT, TRANSPORTS, Overlay, Site
 
 from .test_operation import ask, look
 
@@ -130,6 +132,27 @@ def test_what_takes_a_restart_is_named(overlay: Overlay) -> None:
     assert overlay.router.listens("tcp", 443)
     [router] = look(overlay.router, "status", "--over", "0")["programs"]
     assert any("tls.listen" in trouble["what"] for trouble in router["troubles"])
+    assert overlay.reaches(a.lan_host, b.lan_host_address)
+
+
+def test_a_new_certificate_is_for_those_who_come_and_those_who_are_there_stay(
+    overlay: Overlay,
+) -> None:
+    _, (a, b, _) = start(overlay, "kcp")
+    before = connections(overlay)
+    made = make_certificate("another.example")
+    overlay.router.write_file("router.crt", made.certificate)
+    overlay.router.write_file("router.key", made.key, mode=0o600)
+    done = ask(overlay.router, "reload")
+    assert done.returncode == 0
+    for key in ("kcp.cert_file", "tls.cert_file"):
+        assert f"{key}: applied for connections to come" in done.stdout
+    shown = a.gateway.call(
+        ssl.get_server_certificate, (overlay.router_uplink.address, PORT), timeout=10
+    )
+    expected = ssl.PEM_cert_to_DER_cert(made.certificate.decode())
+    assert ssl.PEM_cert_to_DER_cert(shown) == expected
+    assert connections(overlay) == before
     assert overlay.reaches(a.lan_host, b.lan_host_address)
 
 

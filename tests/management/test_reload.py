@@ -45,10 +45,17 @@ class World:
         self.ends: Sequence[str] = ()
         self.refuses: HostError | None = None
         self.missing = ""
+        self.prepared: list[RouterConfig] = []
         self.program = Program("router", CONFIG.path, CONFIG.warnings, EventLog(), None)
         self.source = Source(self._load)
         self.reloader = Reloader(
-            self.program, CONFIG, self.source, ROUTER_KEYS, self._apply, lambda: self.missing
+            self.program,
+            CONFIG,
+            self.source,
+            ROUTER_KEYS,
+            self._apply,
+            prepare=self.prepared.append,
+            missing=lambda: self.missing,
         )
 
     def _load(self) -> RouterConfig:
@@ -104,6 +111,7 @@ def test_a_changed_file_is_taken_over_with_its_warnings() -> None:
         assert (change.key, change.effect) == ("queue_bytes", "for connections to come")
         assert answer.confirm_within is None
         assert [config.queue_bytes for config in world.in_force] == [70_000]
+        assert world.prepared == [world.file]
         assert world.troubles() == ["a new one"]
 
     with_program(body)
