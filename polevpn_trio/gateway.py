@@ -26,11 +26,12 @@ from polevpn_trio.frames.messages import (
 )
 from polevpn_trio.frames.segmentation import Segmenter
 from polevpn_trio.gateway_login import LONGEST_ERROR, Login
-from polevpn_trio.management.answers import trouble_of
+from polevpn_trio.management.answers import CertificateStatus, trouble_of
+from polevpn_trio.management.certificate_status import certificates_of
 from polevpn_trio.management.gateway_view import GatewayView
 from polevpn_trio.management.measures import device_drops
 from polevpn_trio.management.reload import Reloader, Source
-from polevpn_trio.management.service import managed, start_control
+from polevpn_trio.management.service import managed, start_control, start_metrics
 from polevpn_trio.management.uplinks import Uplinks
 from polevpn_trio.management.view import Program
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
@@ -128,6 +129,10 @@ class Gateway:
         self.changed.set()
         self.changed = trio.Event()
         return ()
+
+    def certificates(self) -> tuple[CertificateStatus, ...]:
+        """Tell of what the router knows this site by, if it is by that."""
+        return certificates_of(self._config)
 
     @property
     def site_config(self) -> SiteConfig:
@@ -615,6 +620,7 @@ async def _run(config: GatewayConfig, program: Program, source: Source[GatewayCo
             lambda: gateway.site_config,
             site.device.name,
             gateway.drops,
+            certificates=gateway.certificates,
         )
         reloader = Reloader(
             program,
@@ -627,6 +633,7 @@ async def _run(config: GatewayConfig, program: Program, source: Source[GatewayCo
         )
         root.start_soon("reload", reloader.serve)
         await start_control(root, view, reloader)
+        await start_metrics(root, view, config.metrics)
 
 
 def _site_name(config: GatewayConfig) -> str:

@@ -52,13 +52,14 @@ from polevpn_trio.frames.codec import (
 )
 from polevpn_trio.frames.messages import RegisterRequest
 from polevpn_trio.management.answers import Trouble, trouble_of
+from polevpn_trio.management.certificate_status import certificates_of
 from polevpn_trio.management.measures import Reading, read_link, read_site
 from polevpn_trio.management.reload import Reloader, Source
 from polevpn_trio.management.roster import Connected, Roster
 from polevpn_trio.management.router_view import RouterView
 from polevpn_trio.management.routing import RouterTable
-from polevpn_trio.management.service import managed, start_control
-from polevpn_trio.management.strangers import Strangers
+from polevpn_trio.management.service import managed, start_control, start_metrics
+from polevpn_trio.management.strangers import REGISTRATION, Strangers
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.site_peer import SitePeer
@@ -379,6 +380,7 @@ class GatewayConnection:
             case [Answer(frame)]:
                 self._answer(frame)
             case [Refusal(frame, reason)]:
+                self._router.strangers.refused[REGISTRATION] += 1
                 self._log.warning(
                     "%s: registration refused: %s", self.name, reason, advice=advice.NOT_GIVEN
                 )
@@ -466,6 +468,7 @@ class GatewayConnection:
     async def _refuse(self, answer: bytes, end: End) -> None:
         """End the connection once the refusal has reached the peer."""
         trouble = self._closed_because = Trouble(end.reason, end.advice)
+        self._router.strangers.refused[end.cause] += 1
         self._router.roster.refused(
             end.site, Trouble(f"{trouble.what} (from {self.name})", end.advice)
         )
@@ -523,8 +526,16 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
                 program, config, source, ROUTER_KEYS, router.adopt, prepare=derive_keys
             )
             root.start_soon("reload", reloader.serve)
-            view = RouterView(program, root, table, lambda: router.strangers.count)
+            view = RouterView(
+                program,
+                root,
+                table,
+                lambda: router.strangers.count,
+                lambda: router.strangers.refused,
+                lambda: certificates_of(router.config),
+            )
             await start_control(root, view, reloader)
+            await start_metrics(root, view, config.metrics)
             log.info("ready")
 
 

@@ -24,6 +24,9 @@ UNKNOWN = "unknown site or wrong key"
 MAX_NAME = 63
 """Characters of a site's name that are repeated in our log."""
 
+CAUSES = ("wrong_key", "unknown_site", "wrong_certificate", "closed_site", "nameless", "classic")
+"""Why logins are refused, in words to count by."""
+
 _NO_KEY = Verifier(bytes(32), bytes(32))
 """Compared with where there is none, so that this takes as long. Nobody can prove this key: no
 client key is known whose hash is all zeros."""
@@ -58,6 +61,8 @@ class Denied:
     reason: str
     advice: str = attrs.field(default="", eq=False)
     site: str = attrs.field(default="", eq=False)
+    cause: str = attrs.field(default="", eq=False)
+    """The ``reason`` as one of `CAUSES`."""
 
 
 class Authenticator:
@@ -95,23 +100,23 @@ class Authenticator:
             if hmac.compare_digest(request.key.encode(), raw):
                 found = verifier
         if found is None:
-            return Denied(INVALID_KEY, INVALID_KEY, advice.WRONG_KEY)
+            return Denied(INVALID_KEY, INVALID_KEY, advice.WRONG_KEY, cause="wrong_key")
         if not self._classic:
             reason = 'it sent the key as it is, which "classic": false forbids'
-            return Denied(INVALID_KEY, reason, advice.CLASSIC_GATEWAY)
+            return Denied(INVALID_KEY, reason, advice.CLASSIC_GATEWAY, cause="classic")
         return Admitted(verifier=found, classic=True)
 
     def _judge_proof(self, native: NativeOffer, identity: SessionIdentity) -> Admitted | Denied:
         """Judge a gateway that proves to know the shared key, or one of them."""
         if not self._shared:
             _NO_KEY.check(native.proof, "", identity)
-            return Denied(UNKNOWN, "it names no site", advice.NAMELESS)
+            return Denied(UNKNOWN, "it names no site", advice.NAMELESS, cause="nameless")
         found = None
         for _, verifier in self._shared:
             if verifier.check(native.proof, "", identity):
                 found = verifier
         if found is None:
-            return Denied(UNKNOWN, "wrong key", advice.WRONG_KEY)
+            return Denied(UNKNOWN, "wrong key", advice.WRONG_KEY, cause="wrong_key")
         return Admitted(found.prove("", identity), verifier=found)
 
     def _judge_site(
@@ -122,27 +127,26 @@ class Authenticator:
         if site is None:
             _NO_KEY.check(native.proof, name, identity)
             reason = f'no site "{printable(name[:MAX_NAME])}" is known'
-            return Denied(UNKNOWN, reason, advice.UNKNOWN_SITE)
+            return Denied(UNKNOWN, reason, advice.UNKNOWN_SITE, cause="unknown_site")
         matching = None
         for verifier in site.verifiers:
             if verifier.check(native.proof, name, identity):
                 matching = verifier
         if site.verifiers and matching is None:
-            return Denied(UNKNOWN, f"wrong key of {name}", advice.WRONG_SITE_KEY, name)
+            return Denied(UNKNOWN, f"wrong key of {name}", advice.WRONG_SITE_KEY, name, "wrong_key")
         shown = identity.gateway_certificate
         if site.certificates and not any(
             hmac.compare_digest(shown, known) for known in site.certificates
         ):
             reason = f"{'wrong' if shown else 'no'} certificate of {name}"
-            return Denied(UNKNOWN, reason, advice.WRONG_CERTIFICATE, name)
+            return Denied(UNKNOWN, reason, advice.WRONG_CERTIFICATE, name, "wrong_certificate")
         if not site.verifiers and not site.certificates:
             reason = f"{name} has neither key nor certificate"
-            return Denied(UNKNOWN, reason, advice.WRONG_SITE_KEY, name)
+            return Denied(UNKNOWN, reason, advice.WRONG_SITE_KEY, name, "wrong_key")
         # Only now: who cannot prove to be the site need not know.
         if closed := site.closed_because(now):
-            return Denied(
-                f"site {name} is {closed}", f"{name} is {closed}", advice.CLOSED_SITE, name
-            )
+            answer = f"site {name} is {closed}"
+            return Denied(answer, f"{name} is {closed}", advice.CLOSED_SITE, name, "closed_site")
         proof = matching.prove(name, identity) if matching else b""
         return Admitted(proof, site, matching, shown)
 

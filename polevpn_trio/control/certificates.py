@@ -71,6 +71,11 @@ def check_pair(cert_file: Path, key_file: Path, *, dtls: bool, now: datetime.dat
     return ""
 
 
+def expiry(cert_file: Path) -> datetime.datetime:
+    """Tell when the first certificate of a PEM file expires. Raises Unfit."""
+    return _certificates(cert_file)[0].not_valid_after_utc
+
+
 def read_authorities(file: Path) -> tuple[x509.Certificate, ...]:
     """Read the certificates of authorities, one at least, from a PEM file. Raises Unfit."""
     return tuple(_certificates(file))

@@ -94,6 +94,7 @@ _CONTROL = _keys(
     socket="control.path",
     group="control.group",
 )
+_METRICS = _keys(Effect.RESTART, "metrics.", listen="metrics")
 _LOG_LEVEL = _keys(Effect.AT_ONCE, "", log_level="log_level")
 
 ROUTER_KEYS: tuple[Key, ...] = (
@@ -123,6 +124,7 @@ ROUTER_KEYS: tuple[Key, ...] = (
     *_LOG_LEVEL,
     *_keys(Effect.RESTART, "", tcp_congestion="tcp_congestion"),
     *_CONTROL,
+    *_METRICS,
 )
 """What a router takes over."""
 
@@ -145,6 +147,7 @@ GATEWAY_KEYS: tuple[Key, ...] = (
     *_keys(Effect.LATER, "", connect_timeout="connect_timeout"),
     *_LOG_LEVEL,
     *_CONTROL,
+    *_METRICS,
 )
 """What a gateway takes over."""
 

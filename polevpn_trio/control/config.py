@@ -26,6 +26,7 @@ from polevpn_trio.control.commented_json import kind, parse, read
 from polevpn_trio.control.control_config import ControlConfig, control_config
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
+from polevpn_trio.control.metrics_config import MetricsConfig, metrics_config
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.control.shared_key import read_key, read_router_keys
@@ -64,6 +65,7 @@ _SHARED_KEYS = (
     "kcp_options",
     "tcp_congestion",
     "control",
+    "metrics",
 )
 _ROUTER_KEYS = (
     "kcp",
@@ -208,6 +210,8 @@ class RouterConfig:
     tcp_congestion: str = DEFAULT_CONGESTION
     """The kernel's congestion control for tls:// and wss://; "" leaves its own default."""
     control: ControlConfig = attrs.field(factory=ControlConfig)
+    metrics: MetricsConfig | None = None
+    """Where Prometheus may ask; None: nowhere."""
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -241,6 +245,8 @@ class GatewayConfig:
     tcp_congestion: str = DEFAULT_CONGESTION
     """The kernel's congestion control for tls:// and wss://; "" leaves its own default."""
     control: ControlConfig = attrs.field(factory=ControlConfig)
+    metrics: MetricsConfig | None = None
+    """Where Prometheus may ask; None: nowhere."""
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -336,6 +342,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         kcp_options=_kcp_options(top),
         tcp_congestion=_tcp_congestion(top),
         control=control_config(top),
+        metrics=metrics_config(top),
         warnings=(),
     )
     report.finish()
@@ -369,6 +376,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         kcp_options=_kcp_options(top),
         tcp_congestion=_tcp_congestion(top),
         control=control_config(top),
+        metrics=metrics_config(top),
     )
     _check_registration(top, config)
     report.finish()

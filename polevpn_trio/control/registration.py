@@ -99,6 +99,8 @@ class End:
     reason: str
     advice: str = ""
     site: str = ""
+    cause: str = attrs.field(default="", eq=False)
+    """The ``reason`` as one of `~polevpn_trio.control.authentication.CAUSES`."""
 
 
 Action = Answer | Register | Refusal | End
@@ -176,7 +178,7 @@ class RouterSession:
             offer = None if agreed is None else NativeOffer(NATIVE_VERSION)
             answer = AuthAnswer(verdict.answer, offer).to_json()
             frame = codec.build_frame(codec.AUTH, answer, sequence)
-            return [Answer(frame), End(verdict.reason, verdict.advice, verdict.site)]
+            return [Answer(frame), End(verdict.reason, verdict.advice, verdict.site, verdict.cause)]
         self.state = SessionState.AUTHENTICATED
         self.native = agreed
         self.site = verdict.site

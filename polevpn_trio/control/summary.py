@@ -12,6 +12,7 @@ from polevpn_trio.control.config import (
     SiteConfig,
 )
 from polevpn_trio.control.log import printable
+from polevpn_trio.control.metrics_config import METRICS_PATH, MetricsConfig
 from polevpn_trio.control.registration import FEATURES
 
 _LABEL_WIDTH = 16
@@ -52,6 +53,7 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
         yield "own site", "none: only forwards between gateways"
     else:
         yield from _site(config.site)
+    yield from _metrics(config.metrics)
     yield "log level", config.log_level
 
 
@@ -65,7 +67,14 @@ def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     yield "tcp", _congestion(config.tcp_congestion)
     yield from _kcp_options(config.kcp_options)
     yield from _site(config.site)
+    yield from _metrics(config.metrics)
     yield "log level", config.log_level
+
+
+def _metrics(metrics: MetricsConfig | None) -> Iterator[tuple[str, str]]:
+    if metrics is not None:
+        host = f"[{metrics.host}]" if ":" in metrics.host else metrics.host or "*"
+        yield "metrics", f"http://{host}:{metrics.port}{METRICS_PATH}"
 
 
 def _listener(protocol: str, listener: ListenerConfig) -> str:

@@ -62,6 +62,29 @@ class Loss:
 
 
 @attrs.frozen
+class Path:
+    """Datagrams of one direction of a path, counted since the program started.
+
+    ``sent`` ones set out, of which ``arrived`` came by themselves, and ``recovered`` ones were
+    computed from repairs. On a link without datagrams they are segments of its stream.
+    """
+
+    sent: int = 0
+    arrived: int = 0
+    recovered: int = 0
+
+
+@attrs.frozen
+class Repair:
+    """What repair costs in our direction: bytes of repairs, and of the datagrams they protect."""
+
+    repair_bytes: int = 0
+    protected_bytes: int = 0
+    ratio: float | None = None
+    """Regular repairs per datagram, as of now; None on links without repair."""
+
+
+@attrs.frozen
 class Rates:
     """What passed in the last ``seconds``, in each second of them."""
 
@@ -91,6 +114,11 @@ class Measured:
     drops: Mapping[str, int]
     """Packets by the reason why they were dropped, those that never occurred left out."""
     rates: Rates | None = None
+    path_sent: Path = Path()
+    path_received: Path = Path()
+    resent: int = 0
+    """Datagrams or segments sent again."""
+    repair: Repair = Repair()
 
 
 @attrs.frozen
@@ -123,6 +151,15 @@ class ServerStatus:
 
 
 @attrs.frozen
+class CertificateStatus:
+    """A certificate that the program shows its peers: ``use`` is the section that names it."""
+
+    use: str
+    expires: float
+    """In seconds since 1970."""
+
+
+@attrs.frozen
 class Status:
     """Everything at a glance. ``state`` is the worst of the sites'."""
 
@@ -148,6 +185,9 @@ class Status:
     """Packets that no site can be blamed for, by reason."""
     strangers: int | None
     """Connections to a router that ended without a login."""
+    refused: Mapping[str, int] = attrs.field(factory=dict)
+    """Logins and registrations that a router refused, by the cause."""
+    certificates: tuple[CertificateStatus, ...] = ()
 
 
 @attrs.frozen

@@ -12,6 +12,7 @@ from polevpn_trio.forwarding.forwarder import Address
 from polevpn_trio.forwarding.prefix_table import holds, longest
 from polevpn_trio.management.answers import (
     Alternative,
+    CertificateStatus,
     Explanation,
     RouteEntry,
     Routes,
@@ -49,6 +50,7 @@ class GatewayView:
     interface: str
     drops: Callable[[], Mapping[str, int]]
     look_up: Callable[[Address], KernelRoute | None] = look_up_route
+    certificates: Callable[[], tuple[CertificateStatus, ...]] = tuple
 
     @property
     def site(self) -> SiteConfig:
@@ -70,6 +72,7 @@ class GatewayView:
             sites=(site,),
             servers=self.uplinks.servers(now),
             drops={name: count for name, count in self.drops().items() if count},
+            certificates=self.certificates(),
         )
 
     def routes(self, offset: int, most: int) -> Routes:

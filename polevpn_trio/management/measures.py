@@ -11,7 +11,7 @@ import attrs
 
 from polevpn_trio.forwarding.statistics import FlowQueueStatistics
 from polevpn_trio.kcp.statistics import ConversationStatistics
-from polevpn_trio.management.answers import Loss, Measured, Rates
+from polevpn_trio.management.answers import Loss, Measured, Path, Rates, Repair
 from polevpn_trio.site import SiteStatistics
 from polevpn_trio.transport.base import LinkStatistics
 from polevpn_trio.transport.outgoing import OutgoingStatistics
@@ -29,12 +29,15 @@ class Passage:
     sent: int = 0
     lost: int = 0
     unrepaired: int = 0
+    recovered: int = 0
+    """Datagrams computed from repairs, of which some may have come late all the same."""
 
     def plus(self, other: Passage) -> Passage:
         return Passage(
             self.sent + other.sent,
             self.lost + other.lost,
             self.unrepaired + other.unrepaired,
+            self.recovered + other.recovered,
         )
 
     def since(self, before: Passage) -> Passage:
@@ -42,7 +45,12 @@ class Passage:
             self.sent - before.sent,
             self.lost - before.lost,
             self.unrepaired - before.unrepaired,
+            self.recovered - before.recovered,
         )
+
+    def path(self) -> Path:
+        """The same as counts that only ever grow."""
+        return Path(self.sent, self.sent - self.lost, self.recovered)
 
     def loss(self) -> Loss:
         """The shares; None where nothing was sent, or nobody counted."""
@@ -63,6 +71,10 @@ class Counters:
     passage_sent: Passage = Passage()
     passage_received: Passage = Passage()
     drops: Mapping[str, int] = NOTHING
+    resent: int = 0
+    """Datagrams or segments sent again."""
+    repair_bytes: int = 0
+    protected_bytes: int = 0
 
     def plus(self, other: Counters) -> Counters:
         """The sum, of connections that came one after the other."""
@@ -73,6 +85,9 @@ class Counters:
             self.passage_sent.plus(other.passage_sent),
             self.passage_received.plus(other.passage_received),
             {name: self.drops.get(name, 0) + other.drops.get(name, 0) for name in names},
+            self.resent + other.resent,
+            self.repair_bytes + other.repair_bytes,
+            self.protected_bytes + other.protected_bytes,
         )
 
 
@@ -85,6 +100,7 @@ class Reading:
     jitter: float | None = None
     queue_delay: float | None = None
     queued_bytes: int | None = None
+    repair_ratio: float | None = None
 
 
 def read_link(
@@ -108,18 +124,27 @@ def read_link(
         name: count - (0 if before is None else _queue_drops(before.waiting)[name])
         for name, count in _queue_drops(waiting).items()
     }
+    resent = 0
+    repair = Repair()
     for part in link.detail:
         match part:
             case ConversationStatistics():
                 jitter = part.rtt_variation / 1000 if part.smoothed_rtt else None
-                resent = part.resent_timeout + part.resent_fast + part.resent_early
-                sent = Passage(part.segments_sent, resent, resent)
+                again = part.resent_timeout + part.resent_fast + part.resent_early
+                sent = Passage(part.segments_sent, again, again)
+                resent += again
             case TcpStatistics():
                 rtt, jitter = part.rtt, part.rtt_variation
                 sent = Passage(part.segments_sent, part.resent, part.resent)
+                resent += part.resent
             case PacketChannelStatistics():
                 # The stream beside it carries next to nothing.
                 packets = part.conversation
+                resent += packets.resent
+                if part.repair is not None:
+                    cost = part.repair.sent
+                    ratio = part.repair.estimate.ratio
+                    repair = Repair(cost.repair_bytes, cost.source_bytes, ratio)
                 jitter = packets.rtt_variation if packets.smoothed_rtt else None
                 sent = _passage(packets.peer_expected, packets.peer_arrived, packets.peer_recovered)
                 received = _passage(packets.expected, packets.arrived, packets.recovered)
@@ -137,8 +162,11 @@ def read_link(
         passage_sent=sent,
         passage_received=received,
         drops=found,
+        resent=resent,
+        repair_bytes=repair.repair_bytes,
+        protected_bytes=repair.protected_bytes,
     )
-    return Reading(counters, rtt, jitter, queue_delay, queued)
+    return Reading(counters, rtt, jitter, queue_delay, queued, repair.ratio)
 
 
 def _queue_drops(queue: FlowQueueStatistics) -> dict[str, int]:
@@ -151,7 +179,7 @@ def _queue_drops(queue: FlowQueueStatistics) -> dict[str, int]:
 
 def _passage(sent: int, arrived: int, recovered: int) -> Passage:
     lost = sent - arrived
-    return Passage(sent, lost, max(0, lost - recovered))
+    return Passage(sent, lost, max(0, lost - recovered), recovered)
 
 
 def read_site(statistics: SiteStatistics, **more: int) -> Reading:
@@ -209,4 +237,8 @@ def measured(now: Reading, before: Counters | None = None, seconds: float = 0.0)
         loss_received=received.loss(),
         drops={name: count for name, count in counters.drops.items() if count},
         rates=rates,
+        path_sent=counters.passage_sent.path(),
+        path_received=counters.passage_received.path(),
+        resent=counters.resent,
+        repair=Repair(counters.repair_bytes, counters.protected_bytes, now.repair_ratio),
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
 
 from polevpn_trio.forwarding.forwarder import Address, ForwarderStatistics
-from polevpn_trio.management.answers import Explanation, Routes, SiteStatus, Status, worst
+from polevpn_trio.management.answers import (
+    CertificateStatus,
+    Explanation,
+    Routes,
+    SiteStatus,
+    Status,
+    worst,
+)
 from polevpn_trio.management.measures import Counters
 from polevpn_trio.management.roster import Site
 from polevpn_trio.management.routing import RouterTable
@@ -18,12 +25,17 @@ from polevpn_trio.nursery_tree import Branch, NodeSnapshot
 
 @attrs.frozen
 class RouterView:
-    """Reads a router's table and roster; ``strangers`` counts connections without a login."""
+    """Reads a router's table and roster.
+
+    ``strangers`` counts connections without a login, ``refused`` logins by why they were.
+    """
 
     program: Program
     root: Branch
     table: RouterTable
     strangers: Callable[[], int]
+    refused: Callable[[], Mapping[str, int]] = dict
+    certificates: Callable[[], tuple[CertificateStatus, ...]] = tuple
 
     async def status(self, over: float) -> Status:
         """Tell how all sites are."""
@@ -46,6 +58,8 @@ class RouterView:
             forwarded=statistics.forwarded,
             drops=drops_of(statistics),
             strangers=self.strangers(),
+            refused=dict(self.refused()),
+            certificates=self.certificates(),
         )
 
     async def _counters(self) -> dict[Site, Counters]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from polevpn_trio.control.control_config import ControlConfig
 from polevpn_trio.control.log import ContextLogger
+from polevpn_trio.control.metrics_config import MetricsConfig
 from polevpn_trio.errors import HostError
 from polevpn_trio.management.events import recording_events
 from polevpn_trio.management.instances import control_socket
@@ -28,6 +29,17 @@ async def start_control(root: Branch, view: View, reloads: Reloads) -> None:
         server = ControlServer(view, reloads)
         await root.start("control", partial(server.serve, socket.listening), server.statistics)
         log.info("answering questions at %s", socket.path)
+
+
+async def start_metrics(root: Branch, view: View, config: MetricsConfig | None) -> None:
+    """Serve the program's metrics, if the configuration says where. Raises HostError."""
+    if config is not None:
+        # Only now: whoever does not want metrics need not hold the client library in memory.
+        from polevpn_trio.management.metrics_server import MetricsServer, open_listeners
+
+        server = MetricsServer(view)
+        listeners = await open_listeners(config)
+        await root.start("metrics", partial(server.serve, listeners), server.statistics)
 
 
 @contextmanager

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 import trio
 
+from polevpn_trio.control.authentication import CAUSES
 from polevpn_trio.control.line_limit import LineLimit
 from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.management.answers import Trouble
 
 log = ContextLogger(logging.getLogger("polevpn_trio.router"))
+
+REGISTRATION = "registration"
+"""Cause of a refusal: the site asked for what it was not given."""
 
 LINES = 20
 LINE_SECONDS = 30.0
@@ -19,11 +24,15 @@ in so many seconds. Any port scanner could write there otherwise."""
 
 
 class Strangers:
-    """Connections that ended without a login, whatever they tried."""
+    """Connections that ended without a login, whatever they tried.
+
+    ``refused`` counts logins by their cause, and registrations under `REGISTRATION`.
+    """
 
     def __init__(self) -> None:
         self._lines = LineLimit(LINES, LINE_SECONDS)
         self.count = 0
+        self.refused = Counter(dict.fromkeys((*CAUSES, REGISTRATION), 0))
 
     def note(self, name: str, trouble: Trouble, connection: str = "") -> None:
         """Log the end of a connection that never logged in, if it is not one of too many."""

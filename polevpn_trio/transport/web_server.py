@@ -119,7 +119,8 @@ async def serve_until_websocket(stream: TlsStream, site: WebSite) -> None:
                 break
             reply = answer(site, request)
         except BadRequest as error:
-            await _send(stream, error_page(error.status), head_only=False, last=True)
+            page = error_page(error.status)
+            await _send_all(stream, to_bytes(page, head_only=False, last=True))
             await _part(stream)
             raise LinkLost(str(error)) from error
         if isinstance(reply, Upgrade):
@@ -132,7 +133,8 @@ async def serve_until_websocket(stream: TlsStream, site: WebSite) -> None:
             stream.push_back(reader.rest)
             return
         last = not request.keeps_alive or number + 1 == MAX_REQUESTS
-        await _send(stream, reply, head_only=request.method == "HEAD", last=last)
+        head_only = request.method == "HEAD"
+        await _send_all(stream, to_bytes(reply, head_only=head_only, last=last))
         if last:
             break
     await _part(stream)
@@ -152,7 +154,8 @@ async def _receive_request(stream: TlsStream, reader: RequestReader) -> HttpRequ
     return request
 
 
-async def _send(stream: TlsStream, reply: Reply, *, head_only: bool, last: bool) -> None:
+def to_bytes(reply: Reply, *, head_only: bool, last: bool) -> bytes:
+    """Write an answer as it travels; ``last`` says that the connection ends with it."""
     head = "\r\n".join(
         (
             f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}",
@@ -164,7 +167,7 @@ async def _send(stream: TlsStream, reply: Reply, *, head_only: bool, last: bool)
             "\r\n",
         )
     )
-    await _send_all(stream, head.encode("latin-1") + (b"" if head_only else reply.body))
+    return head.encode("latin-1") + (b"" if head_only else reply.body)
 
 
 async def _send_all(stream: TlsStream, data: bytes) -> None:

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from polevpn_trio.control import config as config_module
-from polevpn_trio.control import control_config
+from polevpn_trio.control import control_config, metrics_config
 from polevpn_trio.control.changes import (
     GATEWAY_KEYS,
     NAMED,
@@ -55,6 +55,7 @@ def paths(keys: tuple[str, ...], prefix: str = "") -> set[str]:
         "site": config_module._SITE_KEYS,
         "kcp_options": config_module._KCP_KEYS,
         "control": control_config.KEYS,
+        "metrics": metrics_config.KEYS,
     }
     found = set()
     for key in keys:

@@ -249,7 +249,7 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
     assert config.key == EXAMPLE_KEY
     values = parse(file, file.read_text())
     if isinstance(config, RouterConfig):
-        known = {"gateways", "gateways_directory", "admit_shared_key"}
+        known = {"gateways", "gateways_directory", "admit_shared_key", "metrics"}
         assert set(values) | known == set(config_module._ROUTER_KEYS)
         assert config.site is not None
         site = values["site"]
@@ -259,7 +259,7 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
     else:
         shown = set(values)
         identity = {"name", "cert_file", "key_file"}
-        assert shown | identity | {"local_network"} == set(config_module._GATEWAY_KEYS)
+        assert shown | identity | {"local_network", "metrics"} == set(config_module._GATEWAY_KEYS)
         assert config.connect_timeout == 5.0
     assert shown >= set(config_module._SITE_KEYS) - {"local_network"}
     assert config.site is not None

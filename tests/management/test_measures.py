@@ -10,8 +10,9 @@ import pytest
 from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.frames.codec import S2C_IPDATA
 from polevpn_trio.kcp.conversation import Conversation
-from polevpn_trio.management.answers import Loss
+from polevpn_trio.management.answers import Loss, Path, Repair
 from polevpn_trio.management.measures import Counters, Passage, Reading, measured, read_link
+from polevpn_trio.management.roster import Site
 from polevpn_trio.transport.base import LinkStatistics
 from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
 from polevpn_trio.transport.packet_channel import PacketChannel, PacketChannelStatistics
@@ -82,7 +83,13 @@ def test_counters_of_connections_one_after_the_other_add_up() -> None:
 
 def test_packets_beside_the_stream_tell_losses_both_ways_queue_and_repair() -> None:
     channel = PacketChannel(
-        S2C_IPDATA, mtu=1350, widest=1400, window=128, overhead=37, output=DatagramBuffer()
+        S2C_IPDATA,
+        mtu=1350,
+        widest=1400,
+        window=128,
+        overhead=37,
+        output=DatagramBuffer(),
+        repair_share=0.25,
     )
     statistics = attrs.evolve(
         channel.statistics().conversation,
@@ -93,17 +100,29 @@ def test_packets_beside_the_stream_tell_losses_both_ways_queue_and_repair() -> N
         arrived=49,
         recovered=1,
         expired=3,
+        resent=6,
         malformed=2,
         smoothed_rtt=0.05,
         rtt_variation=0.002,
     )
     queue = attrs.evolve(channel.statistics().queue, delay=0.007, queued_bytes=11, dropped_codel=5)
-    link = LinkStatistics(
-        "kcp", "192.0.2.1:443", 10, 20, 0.05, (PacketChannelStatistics(statistics, queue, None),)
+    repair = channel.statistics().repair
+    assert repair is not None
+    repair = attrs.evolve(
+        repair,
+        sent=attrs.evolve(repair.sent, repair_bytes=300, source_bytes=9000),
+        estimate=attrs.evolve(repair.estimate, ratio=0.03),
     )
+    detail = PacketChannelStatistics(statistics, queue, repair)
+    link = LinkStatistics("kcp", "192.0.2.1:443", 10, 20, 0.05, (detail,))
     reading = read_link(link, outgoing(dropped_full=4, queued_bytes=77, delay=1.0), malformed=1)
     assert (reading.jitter, reading.queue_delay, reading.queued_bytes) == (0.002, 0.007, 88)
     found = measured(reading)
     assert found.loss_sent == Loss(0.1, 0.02)
     assert found.loss_received == Loss(0.02, 0.0)
     assert found.drops == {"malformed": 3, "queue_full": 4, "queue_delay": 5, "expired": 3}
+    assert (found.path_sent, found.path_received) == (Path(100, 90, 8), Path(50, 49, 1))
+    assert (found.resent, found.repair) == (6, Repair(300, 9000, 0.03))
+    ended = Site("berlin", 0.0, ended=reading.counters).status(1.0).link
+    assert (ended.path_sent, ended.resent) == (found.path_sent, 6)
+    assert ended.repair == Repair(300, 9000, None)
