@@ -32,6 +32,7 @@ from polevpn_trio.management.gateway_view import GatewayView
 from polevpn_trio.management.measures import device_drops
 from polevpn_trio.management.reload import Reloader, Source
 from polevpn_trio.management.service import managed, start_control, start_metrics
+from polevpn_trio.management.service_manager import start_service_manager
 from polevpn_trio.management.uplinks import Uplinks
 from polevpn_trio.management.view import Program
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
@@ -634,6 +635,7 @@ async def _run(config: GatewayConfig, program: Program, source: Source[GatewayCo
         root.start_soon("reload", reloader.serve)
         await start_control(root, view, reloader)
         await start_metrics(root, view, config.metrics)
+        start_service_manager(root, view)
 
 
 def _site_name(config: GatewayConfig) -> str:

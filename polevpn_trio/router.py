@@ -59,6 +59,7 @@ from polevpn_trio.management.roster import Connected, Roster
 from polevpn_trio.management.router_view import RouterView
 from polevpn_trio.management.routing import RouterTable
 from polevpn_trio.management.service import managed, start_control, start_metrics
+from polevpn_trio.management.service_manager import start_service_manager
 from polevpn_trio.management.strangers import REGISTRATION, Strangers
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
@@ -536,6 +537,7 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
             )
             await start_control(root, view, reloader)
             await start_metrics(root, view, config.metrics)
+            start_service_manager(root, view)
             log.info("ready")
 
 
