@@ -24,7 +24,7 @@ LAYERS = (
     {"gateway_login"},
     {"gateway", "router"},
     {"lab", "commands"},
-    {"__main__"},
+    {"__main__", "container"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
