@@ -13,6 +13,7 @@ is never written to: what is rolled back is what the program runs with.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,7 @@ from polevpn_trio.control.changes import Changes, Config, Key, compare
 from polevpn_trio.control.log import ContextLogger, set_level
 from polevpn_trio.errors import ConfigError, HostError
 from polevpn_trio.management.answers import AppliedChange, Reloaded, Trouble
+from polevpn_trio.management.service_manager import service_manager
 from polevpn_trio.management.view import CHECK_ADVICE, Program
 
 log = ContextLogger(logging.getLogger("polevpn_trio.reload"))
@@ -113,9 +115,11 @@ class Reloader(Generic[Config]):
             nursery.start_soon(self._roll_back_in_time)
 
     async def _reload_when_asked(self) -> None:
+        manager = service_manager()
         while True:
             await self._source.wait_asked()
-            await self.reload(None)
+            with manager.telling_of_reload() if manager else contextlib.nullcontext():
+                await self.reload(None)
 
     async def reload(self, within: float | None) -> Reloaded:
         """Read the file and put it in force."""

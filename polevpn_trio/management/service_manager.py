@@ -10,7 +10,8 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import attrs
@@ -46,6 +47,15 @@ class ServiceManager:
         ):
             sender.setblocking(False)
             sender.sendto("\n".join(lines).encode(), self.address)
+
+    @contextlib.contextmanager
+    def telling_of_reload(self) -> Iterator[None]:
+        """Say that the configuration is read anew, as long as the block lasts."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            yield
+        finally:
+            self.tell("READY=1")
 
     async def keep_informed(self, view: View) -> None:
         """Say that the program is ready, tell how it is for ever, and in the end that it ends."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -59,7 +61,7 @@ def capabilities(process: Process) -> int:
 
 
 @pytest.mark.needs_root_lab
-def test_a_service_manager_hears_that_a_program_is_ready_how_it_is_and_that_it_ends(
+def test_a_service_manager_hears_when_a_program_is_ready_reloads_and_ends_and_how_it_is(
     overlay: Overlay, notified: socket.socket
 ) -> None:
     environment = {"NOTIFY_SOCKET": notified.getsockname(), "WATCHDOG_USEC": "1000000"}
@@ -71,6 +73,12 @@ def test_a_service_manager_hears_that_a_program_is_ready_how_it_is_and_that_it_e
     wait_until(
         lambda: notified.recv(4096) == b"WATCHDOG=1\nSTATUS=sites: 1 up", PATIENCE, "the site"
     )
+    os.kill(router.pid, signal.SIGHUP)
+    heard = b""
+    while not heard.startswith(b"RELOADING=1\nMONOTONIC_USEC="):
+        heard = notified.recv(4096)
+    while heard != b"READY=1":
+        heard = notified.recv(4096)
     assert router.stop() == 0
     last = b""
     while b"STOPPING=1" not in last:
