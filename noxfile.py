@@ -96,7 +96,8 @@ def lock(session: nox.Session) -> None:
     """Pin what a release installs to the newest versions that are allowed, with hashes."""
     session.install("uv")
     session.run(
-        *("uv", "pip", "compile", "pyproject.toml", "--universal", "--upgrade"),
+        *("uv", "pip", "compile", "pyproject.toml", "--extra", "dashboard"),
+        *("--universal", "--upgrade"),
         *("--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"),
         *("--no-header", "--quiet", "--output-file", LOCK),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
-import resource
 import socket
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -24,6 +23,7 @@ from polevpn_trio.control.changes import ROUTER_KEYS, Changes
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig, load_router
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.log import ContextLogger, new_connection_id
+from polevpn_trio.control.open_files import allow_many_files
 from polevpn_trio.control.overlaps import (
     OWN_PRIORITY,
     SHARED_KEY_PRIORITY,
@@ -40,6 +40,7 @@ from polevpn_trio.control.registration import (
     features_over,
 )
 from polevpn_trio.control.web import WebSite
+from polevpn_trio.dashboard.service import start_dashboard
 from polevpn_trio.errors import BadPacket, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
 from polevpn_trio.forwarding.prefix_table import Network
@@ -79,9 +80,6 @@ log = ContextLogger(logging.getLogger(__name__))
 MAX_HALF_OPEN = 512
 """Connections per listener that are not logged in yet: some hundred sites may come back at
 the same moment, and each costs memory and a handshake."""
-
-MAX_FILES = 1 << 16
-"""Open files asked of the kernel: each TCP connection is one, and the usual limit is 1,024."""
 
 LISTEN_BACKLOG = 1024
 
@@ -506,7 +504,7 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
     Raises HostError when a port or the TUN device cannot be had.
     """
     source = source or Source(partial(load_router, config.path))
-    _allow_many_files()
+    allow_many_files()
     with managed("router", config.path, config.control, config.warnings) as program:
         async with AsyncExitStack() as stack, open_root("router") as root:
             router = Router(config, root)
@@ -537,16 +535,10 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
             )
             await start_control(root, view, reloader)
             await start_metrics(root, view, config.metrics)
+            if config.dashboard is not None:
+                await start_dashboard(root, config.dashboard, view)
             start_service_manager(root, view)
             log.info("ready")
-
-
-def _allow_many_files() -> None:
-    """Raise the limit of open files as far as we may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _join_site(router: Router, config: SiteConfig, site: Site) -> SitePeer:

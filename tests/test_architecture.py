@@ -20,7 +20,7 @@ LAYERS = (
     {"__init__", "errors", "batch", "kernels", "manual", "completion"},
     {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
-    {"nursery_tree", "site", "management", "site_peer", "uplink", "access", "doctor"},
+    {"nursery_tree", "site", "management", "dashboard", "site_peer", "uplink", "access", "doctor"},
     {"gateway_login"},
     {"gateway", "router"},
     {"lab", "commands"},

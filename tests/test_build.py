@@ -35,6 +35,12 @@ SOURCES = (
     "setup.py",
 )
 
+PAGES = {
+    file.relative_to(ROOT).as_posix()
+    for file in (ROOT / "polevpn_trio/dashboard/static").rglob("*.*")
+}
+"""What browsers load of a dashboard."""
+
 BUILD = "import sys; from setuptools import build_meta as b; b.build_{0}(sys.argv[1])"
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 THIS_BUILD = ("--no-deps", "--no-build-isolation")
@@ -141,7 +147,7 @@ def test_the_sdist_holds_the_sources_of_the_kernels_and_nothing_built(source_tre
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert kernel_files(".py") | kernel_files(".pxd") | set(SOURCES) <= names
-    assert "polevpn_trio/py.typed" in names
+    assert {"polevpn_trio/py.typed", *PAGES} <= names
     assert not [name for name in names if name.endswith((".c", ".so", ".pyc"))]
 
 
@@ -153,7 +159,7 @@ def test_pip_builds_a_wheel_with_compiled_kernels_from_the_sdist(source_tree: Pa
     (wheel,) = folder.iterdir()
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert kernel_files(".py") | kernel_files(".pxd") <= names
+    assert kernel_files(".py") | kernel_files(".pxd") | PAGES <= names
     installed = Installed(source_tree.parent / "installed", wheel)
     assert installed.kernels() == "[True]"
     assert installed.kernels(POLEVPN_TRIO_PURE="1") == "[False]"

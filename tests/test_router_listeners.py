@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from polevpn_trio import router as router_module
+from polevpn_trio.control import open_files
 from polevpn_trio.control.config import ListenerConfig, RouterConfig
 from polevpn_trio.control.web import DEFAULT_SITE, SCHEMES, WebSite
 from polevpn_trio.errors import HostError
@@ -244,7 +245,7 @@ def open_file_limit(soft: int) -> Iterator[int]:
 
 def test_the_limit_of_open_files_is_raised() -> None:
     with open_file_limit(256) as hard:
-        router_module._allow_many_files()
+        open_files.allow_many_files()
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = router_module.MAX_FILES
+        wanted = open_files.MAX_FILES
         assert soft == (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted))

@@ -122,7 +122,7 @@ ROUTER_KEYS: tuple[Key, ...] = (
     Key(("native",), ("native", "features"), Effect.LATER),
     *_keys(Effect.LATER, "kcp_options.", **_KCP_OPTIONS),
     *_LOG_LEVEL,
-    *_keys(Effect.RESTART, "", tcp_congestion="tcp_congestion"),
+    *_keys(Effect.RESTART, "", tcp_congestion="tcp_congestion", dashboard="dashboard"),
     *_CONTROL,
     *_METRICS,
 )

@@ -15,6 +15,7 @@ import datetime
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from polevpn_trio.control import addresses
 from polevpn_trio.control.certificates import Unfit, check_pair
 from polevpn_trio.control.commented_json import kind, parse, read
 from polevpn_trio.control.control_config import ControlConfig, control_config
+from polevpn_trio.control.dashboard_config import DashboardConfig, dashboard_config
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.metrics_config import MetricsConfig, metrics_config
@@ -78,6 +80,7 @@ _ROUTER_KEYS = (
     "auth_timeout",
     "queue_bytes",
     "source_check",
+    "dashboard",
     *_SHARED_KEYS,
 )
 _GATEWAY_KEYS = (
@@ -212,6 +215,7 @@ class RouterConfig:
     control: ControlConfig = attrs.field(factory=ControlConfig)
     metrics: MetricsConfig | None = None
     """Where Prometheus may ask; None: nowhere."""
+    dashboard: DashboardConfig | None = None
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -343,6 +347,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         tcp_congestion=_tcp_congestion(top),
         control=control_config(top),
         metrics=metrics_config(top),
+        dashboard=dashboard_config(top, partial(_pair, dtls=False)),
         warnings=(),
     )
     report.finish()

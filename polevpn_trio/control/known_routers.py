@@ -7,16 +7,15 @@ that whoever reads it, or loses power, has the old one or the new one.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import attrs
 
 from polevpn_trio.control.fingerprint import format_fingerprint, parse_fingerprint
 from polevpn_trio.control.secret_file import locked, write_file
+from polevpn_trio.control.state_directory import state_file
 
 FILE_NAME = "known_routers"
-SYSTEM_DIRECTORY = Path("/var/lib/polevpn_trio")
 MAX_FILE = 1 << 20
 """Bytes; ten thousand routers."""
 
@@ -25,14 +24,7 @@ _HEADER = "# Routers that this gateway has met, and the certificates by which it
 
 def usual_file() -> Path:
     """Where the file is unless the configuration says otherwise."""
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if given:
-        # Set by systemd for a service that has one.
-        return Path(given) / FILE_NAME
-    if os.geteuid() == 0:
-        return SYSTEM_DIRECTORY / FILE_NAME
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "polevpn_trio" / FILE_NAME
+    return state_file(FILE_NAME)
 
 
 @attrs.frozen

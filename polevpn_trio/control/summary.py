@@ -11,6 +11,7 @@ from polevpn_trio.control.config import (
     RouterConfig,
     SiteConfig,
 )
+from polevpn_trio.control.dashboard_config import DashboardConfig
 from polevpn_trio.control.log import printable
 from polevpn_trio.control.metrics_config import METRICS_PATH, MetricsConfig
 from polevpn_trio.control.registration import FEATURES
@@ -49,6 +50,8 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
     yield from _kcp_options(config.kcp_options)
     if config.sites is not None:
         yield "known sites", _some(sorted(config.sites))
+    if config.dashboard is not None:
+        yield "dashboard", _dashboard(config.dashboard)
     if config.site is None:
         yield "own site", "none: only forwards between gateways"
     else:
@@ -81,6 +84,12 @@ def _listener(protocol: str, listener: ListenerConfig) -> str:
     host = f"[{listener.host}]" if ":" in listener.host else listener.host
     where = f"{host} port {listener.port}" if host else f"port {listener.port} of every address"
     return f"{protocol} {where}, certificate {listener.cert_file}"
+
+
+def _dashboard(dashboard: DashboardConfig) -> str:
+    host = f"[{dashboard.host}]" if ":" in dashboard.host else dashboard.host or "*"
+    scheme = "http" if dashboard.cert_file is None else "https"
+    return f"{scheme}://{host}:{dashboard.port}/, history in {dashboard.history}"
 
 
 def _dialect(features: Collection[str] | None) -> str:

@@ -249,7 +249,7 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
     assert config.key == EXAMPLE_KEY
     values = parse(file, file.read_text())
     if isinstance(config, RouterConfig):
-        known = {"gateways", "gateways_directory", "admit_shared_key", "metrics"}
+        known = {"gateways", "gateways_directory", "admit_shared_key", "metrics", "dashboard"}
         assert set(values) | known == set(config_module._ROUTER_KEYS)
         assert config.site is not None
         site = values["site"]

@@ -1,0 +1,137 @@
+"""The dashboard as people see it, in a real browser: by keyboard, in both themes, on a phone.
+
+``POLEVPN_TRIO_SCREENSHOTS=FOLDER`` keeps the pictures that are taken on the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from polevpn_trio.dashboard import recorder
+from tests.dashboard.browser import CHROMIUM, Tab, browsing
+from tests.dashboard.worlds import TOKEN, World, dashboard_of
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+DRAWN = """document.querySelector(".plot canvas") &&
+[...document.querySelectorAll(".plot canvas")].every((canvas) => {
+    if (!canvas.width || !canvas.height) return false;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return data.some((value) => value > 0);
+})"""
+"""All charts have something on them."""
+
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = Path(os.environ.get("POLEVPN_TRIO_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(recorder, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(recorder, "WRITE_SECONDS", 0.5)
+    package = logging.getLogger("polevpn_trio")
+    level = package.level
+    package.setLevel(logging.INFO)
+    yield
+    package.setLevel(level)
+
+
+async def log_in(tab: Tab) -> None:
+    """As somebody does who has no mouse."""
+    await tab.wait_until("document.activeElement?.id === 'token'")
+    await tab.type("not the token, not at all")
+    await tab.press("Enter", 13, "\r")
+    await tab.wait_for_text("That is not the token", "#login-problem")
+    await tab.type(TOKEN)
+    await tab.press("Enter", 13, "\r")
+    await tab.wait_until("document.querySelector('.map')")
+
+
+async def walk(tab: Tab, world: World, pictures: Path) -> None:
+    await tab.appear(1280, 900, "light")
+    await log_in(tab)
+    await tab.wait_for_text("All 3 sites are up", ".attention")
+    await tab.screenshot(pictures / "overview-up.png")
+
+    # A site goes down: that comes first, with the reason and what to do, and is read out.
+    world.leave("oslo")
+    await tab.wait_for_text("1 site is down", ".attention h2")
+    for told in ("oslo", "Nothing heard for 60 s", "What to do:"):
+        await tab.wait_for_text(told, ".attention li")
+    await tab.wait_for_text("oslo is down", "#announcer")
+    await tab.wait_until("document.querySelector('.map .node.down[href=\"#/site/oslo\"]')")
+    await tab.wait_until("document.title.startsWith('(1 down)')")
+    await tab.wait_until(DRAWN)
+    await tab.screenshot(pictures / "overview-down.png")
+
+    # The keyboard reaches the site on the map, and its page says more.
+    await tab.evaluate("document.querySelector('.map .node.down').focus()")
+    await tab.press("Enter", 13, "\r")
+    await tab.wait_for_text("oslo", "h1")
+    await tab.wait_until("document.querySelectorAll('.plot canvas').length === 3")
+    await tab.wait_until(DRAWN)
+    await tab.appear(1280, 900, "dark")
+    await tab.screenshot(pictures / "site-down-dark.png")
+
+    world.join("oslo")
+    await tab.wait_until("document.querySelector('.attention.up .badge.up')")
+    await tab.wait_for_text("oslo is up", "#announcer")
+
+    await tab.evaluate("location.hash = '#/routes?search=192.168.1.9'")
+    await tab.wait_for_text("192.168.1.0/24", "table.routes")
+    await tab.wait_for_text("1 of 6 routes", "main")
+    await tab.screenshot(pictures / "routes-dark.png")
+    await tab.evaluate("location.hash = '#/events'")
+    await tab.wait_for_text("dashboard at http://", ".events")
+
+    # What a site says is text, whatever it says.
+    logging.getLogger("polevpn_trio.test").info("<img src=/x onerror=alert(1)><b>bold</b>")
+    world.join("<img src=x>")
+    await tab.wait_for_text("<img src=/x onerror=alert(1)><b>bold</b>", ".events")
+    await tab.evaluate("location.hash = '#/'")
+    await tab.wait_for_text("<img src=x>", "table.sites")
+    await tab.evaluate("location.hash = '#/site/%3Cimg%20src%3Dx%3E'")
+    await tab.wait_for_text("<img src=x>", "h1")
+    assert await tab.evaluate("document.querySelectorAll('main img, .events b').length") == 0
+
+    # On a phone nothing sticks out at the side.
+    await tab.appear(390, 844, "dark", phone=True)
+    for page in ("#/", "#/site/oslo", "#/routes", "#/events"):
+        await tab.evaluate(f"location.hash = {page!r}")
+        await tab.wait_until("document.querySelector('main .card, main .attention')")
+        await tab.wait_until(FITS)
+    await tab.evaluate("location.hash = '#/'")
+    await tab.wait_for_text("All 4 sites are up", ".attention")
+    await tab.screenshot(pictures / "overview-phone-dark.png")
+
+    await tab.evaluate("document.getElementById('logout').click()")
+    await tab.wait_until("document.activeElement?.id === 'token'")
+    refused = [line for line in tab.complaints if "status of 401" in line and "login" in line]
+    assert len(refused) == 1
+    assert [line for line in tab.complaints if line not in refused] == []
+
+
+def test_somebody_logs_in_and_sees_a_site_go_down_and_come_back(
+    tmp_path: Path, pictures: Path
+) -> None:
+    async def main() -> None:
+        async with dashboard_of(tmp_path) as world:
+            for name, rate in (("berlin", 2e6), ("oslo", 3e5), ("paris", 0.0)):
+                world.join(name, rate=rate)
+            with trio.fail_after(280):
+                async with browsing(world.url) as tab:
+                    await walk(tab, world, pictures)
+
+    trio.run(main)
