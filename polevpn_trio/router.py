@@ -6,8 +6,8 @@ import contextlib
 import datetime
 import logging
 import socket
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 import attrs
@@ -17,19 +17,20 @@ from OpenSSL import SSL
 from polevpn_trio.access import Access, ListenerContexts, derive_keys
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control import advice
-from polevpn_trio.control.admission import Admission, AdmissionStatistics, Place
+from polevpn_trio.control.admission import REASONS, Admission, AdmissionStatistics, Place
 from polevpn_trio.control.authentication import Authenticator
 from polevpn_trio.control.changes import ROUTER_KEYS, Changes
-from polevpn_trio.control.config import ListenerConfig, RouterConfig, SiteConfig, load_router
+from polevpn_trio.control.config import ListenerConfig, RouterConfig, load_router
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
+from polevpn_trio.control.line_limit import LineLimit
 from polevpn_trio.control.log import ContextLogger, new_connection_id
 from polevpn_trio.control.open_files import allow_many_files
 from polevpn_trio.control.overlaps import (
-    OWN_PRIORITY,
     SHARED_KEY_PRIORITY,
     note_overlaps,
     overlap_refusal,
 )
+from polevpn_trio.control.rate_limit import RateLimit
 from polevpn_trio.control.refused_packets import RefusedPackets
 from polevpn_trio.control.registration import (
     Answer,
@@ -43,7 +44,6 @@ from polevpn_trio.control.web import WebSite
 from polevpn_trio.dashboard.service import start_dashboard
 from polevpn_trio.errors import BadPacket, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
-from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.frames.codec import (
     C2S_IPDATA,
     GROUP_BY_DESTINATION,
@@ -54,7 +54,7 @@ from polevpn_trio.frames.codec import (
 from polevpn_trio.frames.messages import RegisterRequest
 from polevpn_trio.management.answers import Trouble, trouble_of
 from polevpn_trio.management.certificate_status import certificates_of
-from polevpn_trio.management.measures import Reading, read_link, read_site
+from polevpn_trio.management.measures import Reading, read_link
 from polevpn_trio.management.reload import Reloader, Source
 from polevpn_trio.management.roster import Connected, Roster
 from polevpn_trio.management.router_view import RouterView
@@ -64,7 +64,7 @@ from polevpn_trio.management.service_manager import start_service_manager
 from polevpn_trio.management.strangers import REGISTRATION, Strangers
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
-from polevpn_trio.site_peer import SitePeer
+from polevpn_trio.site_peer import join_site
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
 from polevpn_trio.transport.containment import contained
@@ -77,9 +77,6 @@ from polevpn_trio.transport.udp import UdpSocket
 
 log = ContextLogger(logging.getLogger(__name__))
 
-MAX_HALF_OPEN = 512
-"""Connections per listener that are not logged in yet: some hundred sites may come back at
-the same moment, and each costs memory and a handshake."""
 
 LISTEN_BACKLOG = 1024
 
@@ -89,6 +86,10 @@ send it; they may hold 64 KiB for one destination, or a single packet when someb
 LARGEST_PIECE = 65_536
 SMALLEST_PIECE = 4096
 """Bytes of a gateway's stream that are taken at a time: fewer, the shorter its runs are."""
+
+LINES = 20
+LINE_SECONDS = 30.0
+"""Lines in the log about refused registrations of one connection, as those about strangers."""
 
 REFUSAL_SECONDS = 2.0
 """How long the answer to a wrong key may take to reach the peer before the link is closed."""
@@ -117,7 +118,7 @@ class RouterStatistics:
 
 @attrs.frozen
 class UdpListenerStatistics:
-    """Counters of the UDP listener; ``admission`` counts those past the handshake."""
+    """Counters of the UDP listener; ``admission`` is the whole router's, for all listeners."""
 
     endpoint: dtls.EndpointStatistics
     admission: AdmissionStatistics
@@ -135,6 +136,7 @@ class Router:
         for name in self.access.open_sites(config):
             self.roster.expect(name, trio.current_time())
         self.strangers = Strangers()
+        self.admission = Admission(config.limits, trio.current_time())
         self.endpoint: dtls.DtlsEndpoint | None = None
         self.own_site: Site | None = None
 
@@ -150,8 +152,11 @@ class Router:
             await self.own_site.change(config.site)
         self.config = config
         self.forwarder.source_check = config.source_check
+        if config.limits != before.limits:
+            self.admission.limit(config.limits, trio.current_time())
         if self.endpoint is not None:
             self.endpoint.handshake_timeout = config.auth_timeout
+            self.endpoint.max_half_open = config.limits.unauthenticated
         cut = self.access.adopt(config, contexts)
         expected = self.access.open_sites(config)
         for name in (before.sites or {}).keys() - set(expected):
@@ -166,6 +171,13 @@ class Router:
             owner = self.forwarder.gateway_owner(address)
             if isinstance(owner, GatewayConnection) and owner is not newcomer:
                 owner.close(f"{address} connected anew from {newcomer.name}", advice.ANEW)
+
+    def turns_away(self, name: str, host: str) -> bool:
+        """Whether a limit keeps ``host``, whose address is proven, from shaking hands now."""
+        refusal = self.admission.refuse_handshake(host, trio.current_time())
+        if refusal:
+            self.strangers.note(name, Trouble(REASONS[refusal], advice.CROWD))
+        return bool(refusal)
 
     def statistics(self) -> RouterStatistics:
         """Return the counters."""
@@ -188,6 +200,7 @@ class GatewayConnection:
             overlaps=lambda site, request: overlap_refusal(
                 site, request.networks, router.forwarder.owners, router.roster.name_of
             ),
+            limits=router.config.limits,
         )
         self._reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
         self._packet_reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)
@@ -200,6 +213,8 @@ class GatewayConnection:
         self._refused = RefusedPackets(self.name)
         self._identifier = new_connection_id()
         self._log = log.bind(connection=self._identifier)
+        self._lines = LineLimit(LINES, LINE_SECONDS)
+        self._rate_limit = RateLimit()
         self._since = trio.current_time()
 
     @property
@@ -215,6 +230,7 @@ class GatewayConnection:
         if not reason and site is not None:
             self._router.forwarder.exempt(self, not site.source_check)
             self._router.forwarder.prioritise(self, site.priority)
+        self._rate_limit.change(self._session.rate_limit, trio.current_time())
         return reason
 
     @property
@@ -229,6 +245,9 @@ class GatewayConnection:
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Give packets for this gateway to its link, or queue them if that does not take them."""
+        if not self._rate_limit.lets_to_site(batch, trio.current_time()):
+            # Counted there.
+            return True
         if not self._outgoing.waiting and len(batch.data) <= self._link.room:
             self._link.send_nowait((batch.data,))
             self._outgoing.note_bypass(batch)
@@ -266,6 +285,7 @@ class GatewayConnection:
             self._outgoing.statistics(),
             before=None,
             malformed=self._reader.malformed,
+            rate_limit=self._rate_limit.dropped,
             **self._refused.counts,
         )
 
@@ -303,14 +323,18 @@ class GatewayConnection:
         """Route packets that came beside the stream."""
         runs = self._packet_reader.take_over_untrusted(frames)
         if len(runs) <= MOST_RUNS:
-            self._router.forwarder.route_batch(runs, self)
+            self._route(runs)
             return None
         return self._route_in_turns(runs)
+
+    def _route(self, runs: list[FrameRun]) -> None:
+        passing = self._rate_limit.from_site(runs, trio.current_time())
+        self._router.forwarder.route_batch(passing, self)
 
     async def _route_in_turns(self, runs: list[FrameRun]) -> None:
         """Route many short runs, with turns for others in between."""
         for at in range(0, len(runs), MOST_RUNS):
-            self._router.forwarder.route_batch(runs[at : at + MOST_RUNS], self)
+            self._route(runs[at : at + MOST_RUNS])
             await trio.lowlevel.checkpoint()
 
     def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
@@ -354,13 +378,13 @@ class GatewayConnection:
                 raise BadPacket("IP data before login")
             else:
                 # What came before a control frame must not be overtaken by what that does.
-                self._router.forwarder.route_batch(packets, self)
+                self._route(packets)
                 packets = []
                 refusal = self._control_untrusted(run.command, run.sequence, bytes(run.data))
                 if refusal is not None:
                     return refusal
         if packets:
-            self._router.forwarder.route_batch(packets, self)
+            self._route(packets)
         if not self._session.accepts_data and self._reader.pending_bytes > MAX_LOGIN_BYTES:
             raise BadPacket(f"more than {MAX_LOGIN_BYTES} bytes before login")
         return None
@@ -378,17 +402,19 @@ class GatewayConnection:
                 return self._refuse(frame, end)
             case [Answer(frame)]:
                 self._answer(frame)
-            case [Refusal(frame, reason)]:
+            case [Refusal() as refusal]:
                 self._router.strangers.refused[REGISTRATION] += 1
-                self._log.warning(
-                    "%s: registration refused: %s", self.name, reason, advice=advice.NOT_GIVEN
-                )
-                self._answer(frame)
+                if refusal.limit:
+                    self._router.admission.refused[refusal.limit] += 1
+                if self._lines.take(trio.current_time()) is not None:
+                    text = f"{self.name}: registration refused: {refusal.reason}"
+                    self._log.warning("%s", text, advice=refusal.advice)
+                self._answer(refusal.frame)
             case [Register(request, answer)]:
                 self._register(request, answer)
         if self._session.accepts_data and not self._authenticated.is_set():
             self._authenticated.set()
-            self._place.leave()
+            self._place.admit()
             self._link.admit()
             features = self._session.native
             if features is not None and "datagram" in features:
@@ -401,6 +427,7 @@ class GatewayConnection:
                 self._log = self._log.bind(site=site.name)
                 if not site.source_check:
                     self._router.forwarder.exempt(self)
+                self._rate_limit.change(site.rate_limit, trio.current_time())
             self._log.info(
                 "%s: %s logged in (%s)", self.name, site.name if site else "a gateway", dialect
             )
@@ -514,7 +541,7 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
             if config.site is not None:
                 site = await stack.enter_async_context(open_site(config.site))
                 router.own_site = site
-                own = _join_site(router, config.site, site)
+                own = join_site(router.forwarder, router.roster, root, config, site)
             if config.kcp is not None:
                 await root.nursery.start(partial(_listen_udp, router, config.kcp))
             if config.tls is not None:
@@ -532,6 +559,7 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
                 lambda: router.strangers.count,
                 lambda: router.strangers.refused,
                 lambda: certificates_of(router.config),
+                lambda: router.admission.refused,
             )
             await start_control(root, view, reloader)
             await start_metrics(root, view, config.metrics)
@@ -539,33 +567,6 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
                 await start_dashboard(root, config.dashboard, view)
             start_service_manager(root, view)
             log.info("ready")
-
-
-def _join_site(router: Router, config: SiteConfig, site: Site) -> SitePeer:
-    native = router.config.native and "gso" in router.config.features
-    peer = SitePeer(router.forwarder, site, super_packets=native)
-    gateways: list[Address] = [a for a in (config.gateway, config.gateway6) if a is not None]
-    networks: tuple[Network, ...] = config.local_networks
-    router.roster.joined(
-        peer,
-        str(gateways[0]),
-        gateways,
-        networks,
-        Connected(
-            identifier="",
-            transport="local",
-            peer=site.device.name,
-            since=trio.current_time(),
-            features=tuple(sorted(router.config.features)),
-            read=lambda: read_site(site.statistics(), **peer.refused),
-            heard=trio.current_time,
-            largest_packet=lambda: config.mtu,
-        ),
-    )
-    router.forwarder.register(peer, gateways, networks, OWN_PRIORITY)
-    router.root.start_soon("tun reader", peer.read)
-    router.root.start_soon("tun writer", site.write, site.statistics)
-    return peer
 
 
 async def _listen_udp(
@@ -581,15 +582,17 @@ async def _listen_udp(
     except OSError as error:
         raise advice.cannot_listen("udp", config.host, config.port, error) from error
     endpoint = router.endpoint = dtls.DtlsEndpoint(udp)
-    admission = Admission(MAX_HALF_OPEN)
 
     async def handle(session: dtls.DtlsSession) -> None:
-        await _serve_kcp(router, admission, session)
+        await _serve_kcp(router, session)
+
+    def turns_away(address: dtls.Address) -> bool:
+        return router.turns_away(f"kcp {format_address(address)}", str(address[0]))
 
     try:
         async with router.root.branch(
             f"udp:{config.port}",
-            lambda: UdpListenerStatistics(endpoint.statistics(), admission.statistics()),
+            lambda: UdpListenerStatistics(endpoint.statistics(), router.admission.statistics()),
         ) as branch:
             await branch.nursery.start(endpoint.run)
             await branch.nursery.start(
@@ -598,7 +601,8 @@ async def _listen_udp(
                     context,
                     handle,
                     handshake_timeout=router.config.auth_timeout,
-                    max_half_open=MAX_HALF_OPEN,
+                    max_half_open=router.config.limits.unauthenticated,
+                    turns_away=turns_away,
                 )
             )
             log.info("listening on %s (kcp)", format_address(udp.getsockname()))
@@ -624,35 +628,38 @@ async def _listen_tcp(
     for listener in listeners:
         if name and not choose_congestion_control(listener.socket, name):
             log.info("this kernel does not let us use the congestion control %s", name)
-    admission = Admission(MAX_HALF_OPEN)
 
     async def handle(stream: trio.SocketStream) -> None:
         context = router.access.contexts.tls or first
         site = (router.config.tls or config).web
-        await _serve_tcp(router, admission, context, site, stream)
+        await _serve_tcp(router, context, site, stream)
 
-    async with router.root.branch(f"tcp:{config.port}", admission.statistics) as branch:
+    async with router.root.branch(f"tcp:{config.port}", router.admission.statistics) as branch:
         for listener in listeners:
             log.info("listening on %s (tls, wss)", format_address(listener.socket.getsockname()))
         task_status.started()
         await trio.serve_listeners(handle, listeners, handler_nursery=branch.nursery)
 
 
-async def _serve_kcp(router: Router, admission: Admission, session: dtls.DtlsSession) -> None:
+async def _serve_kcp(router: Router, session: dtls.DtlsSession) -> None:
     """Serve a client that has finished the DTLS handshake."""
     host = str(session.peer_address[0])
     name = f"kcp {format_address(session.peer_address)}"
     login_by = trio.current_time() + router.config.auth_timeout
-    with trio.CancelScope() as scope, _place(admission, host, scope) as place, contained(name):
-        link = KcpLink(session, router.config.kcp_options, stranger=True)
+    with (
+        trio.CancelScope() as scope,
+        router.admission.place(host, scope.cancel) as place,
+        contained(name),
+    ):
+        config = router.config
+        link = KcpLink(session, config.kcp_options, stranger=True, queue_bytes=config.queue_bytes)
         await GatewayConnection(router, link, place, login_by).serve()
     if scope.cancelled_caught:
-        router.strangers.note(name, Trouble("too many who do not log in", advice.CROWD))
+        router.strangers.note(name, Trouble(REASONS["unauthenticated"], advice.CROWD))
 
 
 async def _serve_tcp(
     router: Router,
-    admission: Admission,
     context: SSL.Context,
     site: WebSite,
     accepted: trio.SocketStream,
@@ -667,11 +674,13 @@ async def _serve_tcp(
     except OSError:
         # Gone again already.
         return
-    name = f"tcp {format_address(address)}"
+    name, host = f"tcp {format_address(address)}", str(address[0])
+    if router.turns_away(name, host):
+        return
     login_by = trio.current_time() + router.config.auth_timeout
     plain = socket.socket(fileno=accepted.socket.detach())
     served = False
-    with trio.CancelScope() as scope, _place(admission, str(address[0]), scope) as place:
+    with trio.CancelScope() as scope, router.admission.place(host, scope.cancel) as place:
         with contained(name) as outcome:
             stream = await secure(plain, context, login_by)
             try:
@@ -683,14 +692,4 @@ async def _serve_tcp(
         if not served:
             router.strangers.note_failed_start(name, outcome.error)
     if scope.cancelled_caught:
-        router.strangers.note(name, Trouble("too many who do not log in", advice.CROWD))
-
-
-@contextmanager
-def _place(admission: Admission, host: str, scope: trio.CancelScope) -> Iterator[Place]:
-    """Hold a place for a connection that is not logged in; ``scope`` is what ends it."""
-    place = admission.enter(host, scope.cancel)
-    try:
-        yield place
-    finally:
-        place.leave()
+        router.strangers.note(name, Trouble(REASONS["unauthenticated"], advice.CROWD))

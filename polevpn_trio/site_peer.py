@@ -8,10 +8,15 @@ from collections.abc import Mapping
 import trio
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.control.config import RouterConfig
 from polevpn_trio.control.log import ContextLogger
+from polevpn_trio.control.overlaps import OWN_PRIORITY
 from polevpn_trio.control.refused_packets import RefusedPackets
-from polevpn_trio.forwarding.forwarder import Forwarder
+from polevpn_trio.forwarding.forwarder import Address, Forwarder
 from polevpn_trio.frames.codec import GROUP_BY_DESTINATION, S2C_IPDATA, FrameReader
+from polevpn_trio.management.measures import read_site
+from polevpn_trio.management.roster import Connected, Roster
+from polevpn_trio.nursery_tree import Branch
 from polevpn_trio.site import Site
 
 log = ContextLogger(logging.getLogger(__name__))
@@ -61,3 +66,34 @@ class SitePeer:
             runs = self._reader.receive_data_untrusted(batch.data)
             self._forwarder.route_batch(runs, self)
         return True
+
+
+def join_site(
+    forwarder: Forwarder, roster: Roster, root: Branch, config: RouterConfig, site: Site
+) -> SitePeer:
+    """Make a router's own site one of those that it forwards between."""
+    own = config.site
+    assert own is not None
+    native = config.native and "gso" in config.features
+    peer = SitePeer(forwarder, site, super_packets=native)
+    gateways: list[Address] = [each for each in (own.gateway, own.gateway6) if each is not None]
+    roster.joined(
+        peer,
+        str(gateways[0]),
+        gateways,
+        own.local_networks,
+        Connected(
+            identifier="",
+            transport="local",
+            peer=site.device.name,
+            since=trio.current_time(),
+            features=tuple(sorted(config.features)),
+            read=lambda: read_site(site.statistics(), **peer.refused),
+            heard=trio.current_time,
+            largest_packet=lambda: own.mtu,
+        ),
+    )
+    forwarder.register(peer, gateways, own.local_networks, OWN_PRIORITY)
+    root.start_soon("tun reader", peer.read)
+    root.start_soon("tun writer", site.write, site.statistics)
+    return peer

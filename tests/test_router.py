@@ -17,6 +17,7 @@ import trio.testing
 
 from polevpn_trio.control.admission import Admission
 from polevpn_trio.control.config import RouterConfig, SiteConfig
+from polevpn_trio.control.limits import Limits
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.forwarding.forwarder import Peer
 from polevpn_trio.frames import codec
@@ -83,7 +84,7 @@ class World:
         self.router = Router(config, root)
         self.root = root
         self.nursery = nursery
-        self.admission = Admission(4)
+        self.admission = Admission(Limits(unauthenticated=4), trio.current_time())
 
     def connect(self, scheme: str = "kcp", number: int = 1) -> Client:
         theirs, ours = link_pair(scheme, "router")

@@ -20,6 +20,7 @@ import trio
 from polevpn_trio import router as router_module
 from polevpn_trio.control import open_files
 from polevpn_trio.control.config import ListenerConfig, RouterConfig
+from polevpn_trio.control.limits import DEFAULT_LIMITS, Limits
 from polevpn_trio.control.web import DEFAULT_SITE, SCHEMES, WebSite
 from polevpn_trio.errors import HostError
 from polevpn_trio.frames import codec
@@ -36,12 +37,18 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(
-    certificate: Any, *, auth_timeout: float = 5.0, web: WebSite = DEFAULT_SITE
+    certificate: Any,
+    *,
+    auth_timeout: float = 5.0,
+    web: WebSite = DEFAULT_SITE,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> AsyncIterator[int]:
     """Run the whole router with its TCP listener; it must have survived at the end."""
     port = free_port()
     listener = ListenerConfig("127.0.0.1", port, certificate.cert_file, certificate.key_file, web)
-    config = RouterConfig(Path("router.json"), KEY, tls=listener, auth_timeout=auth_timeout)
+    config = RouterConfig(
+        Path("router.json"), KEY, tls=listener, auth_timeout=auth_timeout, limits=limits
+    )
     ended: list[str] = []
 
     async def run() -> None:
@@ -186,13 +193,10 @@ def test_whoever_begins_with_no_frame_finds_a_web_server(
     trio.run(main)
 
 
-def test_a_flood_of_silent_clients_locks_nobody_out(
-    certificates: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(router_module, "MAX_HALF_OPEN", 8)
-
+def test_a_flood_of_silent_clients_locks_nobody_out(certificates: Any) -> None:
     async def main() -> None:
-        async with running(certificates.ecdsa, auth_timeout=1000) as port:
+        limits = Limits(unauthenticated=8)
+        async with running(certificates.ecdsa, auth_timeout=1000, limits=limits) as port:
             silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(20)]
             mute = [await secured(port) for _ in range(12)]
             await logs_in(port)

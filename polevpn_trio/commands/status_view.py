@@ -271,6 +271,8 @@ def _footer(status: Status) -> str:
         parts.append(f"dropped: {drops_text(status['drops'])}")
     if status["strangers"]:
         parts.append(f"{units.count(status['strangers'])} connections without a login")
+    if status["limited"]:
+        parts.append(f"beyond limits: {drops_text(status['limited'])}")
     return f"  {'; '.join(parts)}" if parts else ""
 
 

@@ -36,8 +36,12 @@ SPOOFED = (
 UNREGISTERED = (
     'let its gateway register where it sends from, or allow any source: "source_check": false'
 )
+TOO_MUCH = "if it needs that many, raise the limit under `limits` in the router's file"
 STRANGER = "nothing, unless it is a gateway of yours: port scanners do this; else see its log"
-CROWD = "if this goes on, somebody floods the port: let only your sites' addresses through to it"
+CROWD = (
+    "if this goes on, somebody floods the port: let only your sites' addresses through to it; if "
+    "these are your sites, raise the limit under `limits`"
+)
 LEFT = "its gateway was ended, or started anew: if it stays away, see whether it runs there"
 SILENCE = "see whether that gateway runs, and whether its uplink does"
 STALLED = "see whether that gateway is overloaded, or its uplink too slow"

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from polevpn_trio.control.config import GatewayConfig, RouterConfig
+from polevpn_trio.control.limits import KEYS as LIMITS
 from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
 
 Config = TypeVar("Config", bound=RouterConfig | GatewayConfig)
@@ -117,6 +118,7 @@ ROUTER_KEYS: tuple[Key, ...] = (
         auth_timeout="auth_timeout",
         queue_bytes="queue_bytes",
     ),
+    *_keys(Effect.LATER, "limits.", **{name: f"limits.{name}" for name in LIMITS}),
     Key(("site",), ("site",), Effect.RESTART, section=True),
     *_site("site.", networks=Effect.RESTART),
     Key(("native",), ("native", "features"), Effect.LATER),

@@ -26,6 +26,7 @@ from polevpn_trio.control.certificates import Unfit, check_pair
 from polevpn_trio.control.commented_json import kind, parse, read
 from polevpn_trio.control.control_config import ControlConfig, control_config
 from polevpn_trio.control.dashboard_config import DashboardConfig, dashboard_config
+from polevpn_trio.control.limits import DEFAULT_LIMITS, Limits, read_limits
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.metrics_config import MetricsConfig, metrics_config
@@ -81,6 +82,7 @@ _ROUTER_KEYS = (
     "queue_bytes",
     "source_check",
     "dashboard",
+    "limits",
     *_SHARED_KEYS,
 )
 _GATEWAY_KEYS = (
@@ -203,6 +205,8 @@ class RouterConfig:
     """Bytes that may wait for one gateway before packets to it are dropped."""
     source_check: bool = True
     """Drop packets whose source their sender has not registered."""
+    limits: Limits = DEFAULT_LIMITS
+    """What strangers and sites may ask of it."""
     classic: bool = True
     """Let gateways log in that send the key as it is."""
     native: bool = True
@@ -340,6 +344,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         auth_timeout=top.seconds("auth_timeout", 10.0, 1, 120),
         queue_bytes=top.whole("queue_bytes", 4 << 20, 65536, 1 << 30, "bytes"),
         source_check=top.flag("source_check", True),
+        limits=read_limits(top),
         classic=_classic(top, bool(key), native),
         native=native,
         features=features,

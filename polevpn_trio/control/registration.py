@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from polevpn_trio.control import advice
 from polevpn_trio.control.addresses import Network
 from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
+from polevpn_trio.control.limits import DEFAULT_LIMITS, Limits
 from polevpn_trio.control.site_directory import Address, KnownSite
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames import codec
@@ -83,10 +85,15 @@ class Register:
 
 @attrs.frozen
 class Refusal:
-    """A frame to send back to who asked for what is not allowed, and the reason for our log."""
+    """A frame to send back to who asked for what is not allowed, and the reason for our log.
+
+    ``limit`` is the key of the limit that was passed, "" if it is not a limit that forbids it.
+    """
 
     frame: bytes
     reason: str
+    advice: str = ""
+    limit: str = ""
 
 
 @attrs.frozen
@@ -113,7 +120,7 @@ class RouterSession:
     `accepts_data` before forwarding. ``native`` are the features agreed on, None towards a
     classic peer; ``features`` those that may be. ``judge`` decides who may log in; ``site`` is
     who did, None for one with the shared key. ``overlaps`` says why a site may not register
-    something although it was given it, "" if it may.
+    something although it was given it, "" if it may. ``limits`` bound what may be registered.
     """
 
     def __init__(
@@ -123,11 +130,13 @@ class RouterSession:
         offer_native: bool,
         features: Iterable[str] = FEATURES,
         overlaps: Callable[[KnownSite, RegisterRequest], str] = lambda site, request: "",
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._overlaps = overlaps
         self._judge = judge
         self._offer_native = offer_native
         self._features = tuple(features)
+        self._limits = limits
         self.state = SessionState.CONNECTED
         self.native: frozenset[str] | None = None
         self.site: KnownSite | None = None
@@ -135,6 +144,11 @@ class RouterSession:
         # What it has registered; dicts for their order.
         self._addresses: dict[Address, None] = {}
         self._networks: dict[Network, None] = {}
+
+    @property
+    def rate_limit(self) -> int | None:
+        """Mbit/s that may pass from and to this peer, each; None if all may."""
+        return self.site.rate_limit if self.site else None
 
     @property
     def accepts_data(self) -> bool:
@@ -190,21 +204,29 @@ class RouterSession:
         return [Answer(codec.build_frame(codec.AUTH, answer, sequence))]
 
     def _register_untrusted(self, sequence: int, payload: bytes) -> list[Action]:
+        most = self._limits.registration_bytes
+        if len(payload) > most:
+            reason = f"a registration of {len(payload)} bytes, at most {most} are taken"
+            return [_refuse(sequence, reason, advice.TOO_MUCH, "registration_bytes")]
         try:
             request = RegisterRequest.from_json_untrusted(payload)
         except BadPacket as error:
             answer = RegisterAnswer(error=str(error)).to_json()
             return [Answer(codec.build_frame(codec.REGISTER, answer, sequence))]
         claimed = [each for each in (request.gateway, request.gateway6) if each is not None]
-        refusal = ""
         if self.site is not None:
             refusal = self.site.refuses(claimed, request.networks)
             refusal = refusal or self._overlaps(self.site, request)
-        answer = RegisterAnswer(refusal).to_json()
-        if refusal:
-            return [Refusal(codec.build_frame(codec.REGISTER, answer, sequence), refusal)]
-        self._addresses.update(dict.fromkeys(claimed))
-        self._networks.update(dict.fromkeys(request.networks))
+            if refusal:
+                return [_refuse(sequence, refusal, advice.NOT_GIVEN)]
+        addresses = self._addresses | dict.fromkeys(claimed)
+        networks = self._networks | dict.fromkeys(request.networks)
+        if len(addresses) + len(networks) > self._limits.registered:
+            reason = f"{len(addresses) + len(networks)} addresses and networks, at most "
+            reason += f"{self._limits.registered} are taken"
+            return [_refuse(sequence, reason, advice.TOO_MUCH, "registered")]
+        self._addresses, self._networks = addresses, networks
+        answer = RegisterAnswer().to_json()
         return [Register(request, Answer(codec.build_frame(codec.REGISTER, answer, sequence)))]
 
     def reconsider(self, authenticator: Authenticator, now: datetime.datetime) -> str:
@@ -220,3 +242,9 @@ class RouterSession:
             if self.site is not None:
                 reason = self.site.refuses(self._addresses, self._networks)
         return reason
+
+
+def _refuse(sequence: int, reason: str, remedy: str, limit: str = "") -> Refusal:
+    answer = RegisterAnswer(reason).to_json()
+    frame = codec.build_frame(codec.REGISTER, answer, sequence)
+    return Refusal(frame, reason, remedy, limit)

@@ -30,6 +30,8 @@ MAX_SITES = 65_536
 DEFAULT_PRIORITY = 100
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 1, 1000
 
+MOST_MEGABITS = 100_000
+
 SITE_KEYS = (
     "key_hash",
     "certificate",
@@ -37,6 +39,7 @@ SITE_KEYS = (
     "networks",
     "priority",
     "source_check",
+    "rate_limit",
     "disabled",
     "expires",
 )
@@ -65,6 +68,8 @@ class KnownSite:
     """Among sites that register the same network: who has the highest gets its packets."""
     source_check: bool = True
     """Drop packets from it whose source it has not registered."""
+    rate_limit: int | None = None
+    """Mbit/s that pass from it, and to it; None if all do."""
     disabled: bool = False
     expires: datetime.datetime | None = None
     """From then on it is not let in."""
@@ -252,6 +257,9 @@ def _site(members: Members, name: str) -> KnownSite:
             "priority", DEFAULT_PRIORITY, LOWEST_PRIORITY, HIGHEST_PRIORITY, "higher wins"
         ),
         source_check=members.flag("source_check", True),
+        rate_limit=members.whole("rate_limit", 1, 1, MOST_MEGABITS, "Mbit/s")
+        if members.has("rate_limit")
+        else None,
         disabled=members.flag("disabled", False),
         expires=_expires(members),
     )

@@ -188,6 +188,8 @@ class Status:
     refused: Mapping[str, int] = attrs.field(factory=dict)
     """Logins and registrations that a router refused, by the cause."""
     certificates: tuple[CertificateStatus, ...] = ()
+    limited: Mapping[str, int] = attrs.field(factory=dict)
+    """What a router's ``limits`` have turned away, by the key of the limit."""
 
 
 @attrs.frozen

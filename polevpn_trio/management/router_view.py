@@ -27,7 +27,8 @@ from polevpn_trio.nursery_tree import Branch, NodeSnapshot
 class RouterView:
     """Reads a router's table and roster.
 
-    ``strangers`` counts connections without a login, ``refused`` logins by why they were.
+    ``strangers`` counts connections without a login, ``refused`` logins by why they were,
+    ``limited`` what limits have turned away.
     """
 
     program: Program
@@ -36,6 +37,7 @@ class RouterView:
     strangers: Callable[[], int]
     refused: Callable[[], Mapping[str, int]] = dict
     certificates: Callable[[], tuple[CertificateStatus, ...]] = tuple
+    limited: Callable[[], Mapping[str, int]] = dict
 
     async def status(self, over: float) -> Status:
         """Tell how all sites are."""
@@ -60,6 +62,7 @@ class RouterView:
             strangers=self.strangers(),
             refused=dict(self.refused()),
             certificates=self.certificates(),
+            limited=dict(self.limited()),
         )
 
     async def _counters(self) -> dict[Site, Counters]:

@@ -31,6 +31,7 @@ import trio
 from OpenSSL import SSL, crypto
 
 from polevpn_trio.control.config import CertificatePair
+from polevpn_trio.control.token_bucket import TokenBucket
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport import records
 from polevpn_trio.transport.containment import contained
@@ -39,7 +40,7 @@ from polevpn_trio.transport.dtls_session import (
     WARNING,
     DtlsSession,
     Owner,
-    Tokens,
+    handshake_tokens,
 )
 from polevpn_trio.transport.handshake import (
     FlightGuard,
@@ -55,6 +56,7 @@ from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket
 
 __all__ = [
+    "Address",
     "DtlsEndpoint",
     "DtlsSession",
     "EndpointStatistics",
@@ -158,6 +160,7 @@ class EndpointStatistics:
     ``early_overflow``: application data beyond what is kept for an unfinished handshake.
     ``outgoing_blocked``: what OpenSSL wanted to send and may not any more.
     ``half_open_evicted``: handshakes given up to make room for newer ones.
+    ``turned_away``: handshakes not begun, by order of who serves here.
     ``own_sockets``: peers that were given sockets of their own, and have them still.
     """
 
@@ -167,6 +170,7 @@ class EndpointStatistics:
     failed: int
     replaced: int
     half_open_evicted: int
+    turned_away: int
     stranger_dropped: int
     malformed_dropped: int
     small_hello_dropped: int
@@ -190,7 +194,7 @@ class _Handshake:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     early: list[bytes] = attrs.field(factory=list)
     alert: tuple[int, int] | None = None
-    handshake_tokens: Tokens = attrs.field(factory=Tokens)
+    handshake_tokens: TokenBucket = attrs.field(factory=handshake_tokens)
 
     def discard_openssl_resend(self) -> None:
         """Let OpenSSL do the resend that its own timer asks for, and throw it away.
@@ -333,13 +337,14 @@ class DtlsEndpoint:
         session: DtlsSession | None,
         handshake: _Handshake | None,
     ) -> None:
+        now = trio.current_time()
         if is_client_hello_untrusted(datagram):
             known = handshake or session
             if not self._serving:
                 self._counts["not_serving_dropped"] += 1
             elif len(datagram) < SMALLEST_CLIENT_HELLO:
                 self._counts["small_hello_dropped"] += 1
-            elif known is not None and not known.handshake_tokens.take():
+            elif known is not None and not known.handshake_tokens.take(now):
                 self._counts["rate_limited"] += 1
             else:
                 self._socket.feed(datagram, address)
@@ -351,7 +356,7 @@ class DtlsEndpoint:
         elif epoch_of(datagram):
             # Only the plaintext beginning of the peer's last flight makes Trio repeat ours.
             self._counts["malformed_dropped"] += 1
-        elif not session.handshake_tokens.take():
+        elif not session.handshake_tokens.take(now):
             self._counts["rate_limited"] += 1
         else:
             self._socket.feed(datagram, address)
@@ -365,21 +370,27 @@ class DtlsEndpoint:
         *,
         handshake_timeout: float,
         max_half_open: int,
+        turns_away: Callable[[Address], bool] = lambda _: False,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept sessions and run ``handler`` on each, in a task of its own.
 
         The session is closed when the handler returns; an error that the handler raises goes
         up from here. A failed handshake ends nothing but itself. A handshake must be finished
-        within ``handshake_timeout`` seconds, an attribute that may be changed meanwhile; of more
-        than ``max_half_open`` at once, the oldest one of the host that has most of them is given
-        up.
+        within ``handshake_timeout`` seconds; of more than ``max_half_open`` at once, the oldest
+        one of the host that has most of them is given up. Both are attributes that may be changed
+        meanwhile. ``turns_away`` is asked before each, when the peer's address is proven but
+        nothing costly has happened; a peer that is turned away gets no answer, and so tries again.
         """
 
         async def accept(channel: trio.DTLSChannel) -> None:
             address = channel.peer_address
-            while len(self._handshakes) >= max_half_open and address not in self._handshakes:
-                self._evict_half_open()
+            if turns_away(address):
+                self._counts["turned_away"] += 1
+                return
+            if address not in self._handshakes:
+                while len(self._handshakes) >= self.max_half_open:
+                    self._evict_half_open()
             session = None
             with contained(f"handshake with {address[0]}") as outcome:
                 session = await self._shake_hands(channel, self.handshake_timeout, client=False)
@@ -394,6 +405,7 @@ class DtlsEndpoint:
         self._check_open()
         self._serving = True
         self.handshake_timeout = handshake_timeout
+        self.max_half_open = max_half_open
         try:
             await self._dtls.serve(context, accept, task_status=task_status)
         finally:
@@ -549,6 +561,7 @@ class DtlsEndpoint:
             failed=counts["failed"],
             replaced=counts["replaced"],
             half_open_evicted=counts["half_open_evicted"],
+            turned_away=counts["turned_away"],
             stranger_dropped=counts["stranger_dropped"],
             malformed_dropped=counts["malformed_dropped"],
             small_hello_dropped=counts["small_hello_dropped"],

@@ -15,6 +15,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from polevpn_trio.control.token_bucket import TokenBucket
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport.handshake import TakenOver
 from polevpn_trio.transport.udp import Address, BatchSocket
@@ -61,22 +62,9 @@ class SessionStatistics:
     sent_after_end: int
 
 
-class Tokens:
-    """A token bucket, full at first."""
-
-    def __init__(self) -> None:
-        self._tokens = HANDSHAKE_TOKENS
-        self._since = trio.current_time()
-
-    def take(self) -> bool:
-        now = trio.current_time()
-        refill = (now - self._since) * HANDSHAKE_TOKENS_PER_SECOND
-        self._tokens = min(HANDSHAKE_TOKENS, self._tokens + refill)
-        self._since = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+def handshake_tokens() -> TokenBucket:
+    """Make the bucket that handshake datagrams in the name of one peer take from."""
+    return TokenBucket(HANDSHAKE_TOKENS_PER_SECOND, HANDSHAKE_TOKENS, trio.current_time())
 
 
 class Owner(Protocol):
@@ -112,7 +100,7 @@ class DtlsSession:
         self.peer_chain = taken.peer_chain
         self.opener = taken.opener
         self.peer_closed = False
-        self.handshake_tokens = Tokens()
+        self.handshake_tokens = handshake_tokens()
         self.owner: Owner | None = None
         self._forget = forget
         self._udp = udp

@@ -21,6 +21,7 @@ import trio
 from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
+from polevpn_trio.forwarding.flow_queue import LIMIT_BYTES
 from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.conversation import Conversation
@@ -96,13 +97,16 @@ class KcpLink(Link):
         release: Callable[[], None] | None = None,
         *,
         stranger: bool = False,
+        queue_bytes: int = LIMIT_BYTES,
     ) -> None:
         """Use an established session; ``release`` is called once the link is closed.
 
-        A ``stranger`` has a small receive window until `admit`.
+        A ``stranger`` has a small receive window until `admit`. Of packets beside the stream at
+        most ``queue_bytes`` wait.
         """
         super().__init__(session.identity)
         self._options = options
+        self._queue_bytes = queue_bytes
         self._release = release
         self.peer = format_address(session.peer_address)
         self._session = session
@@ -149,6 +153,7 @@ class KcpLink(Link):
             overhead=self._overhead(),
             output=_OUTPUT,
             repair_share=self._options.repair_budget / 100 if repair else None,
+            queue_bytes=self._queue_bytes,
         )
 
     @property

@@ -16,7 +16,7 @@ from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.fec.controller import BaseLoss, PathCounters
 from polevpn_trio.fec.layer import RepairLayer, RepairStatistics
 from polevpn_trio.fec.symbols import OVERHEAD as REPAIR_OVERHEAD
-from polevpn_trio.forwarding.flow_queue import INTERVAL, TARGET, FlowQueue
+from polevpn_trio.forwarding.flow_queue import INTERVAL, LIMIT_BYTES, TARGET, FlowQueue
 from polevpn_trio.forwarding.statistics import FlowQueueStatistics
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.datagram.conversation import DatagramConversation
@@ -44,8 +44,8 @@ class PacketChannel:
     ``command`` is that of the frames `receive` gives; ``widest`` how many bytes of a datagram
     there are on the path; ``mtu`` how many are wished for; ``overhead`` what lower layers add
     to each. ``output`` may be shared: after each `poll_datagrams` it may have the datagrams.
-    ``repair_share`` is how many bytes of repair there may be per byte of traffic, None for a
-    peer without repair. ``chance`` is where random numbers come from.
+    At most ``queue_bytes`` wait. ``repair_share`` is how many bytes of repair there may be per
+    byte of traffic, None for a peer without repair. ``chance`` is where random numbers come from.
     """
 
     def __init__(
@@ -59,12 +59,13 @@ class PacketChannel:
         output: DatagramBuffer,
         repair_share: float | None = None,
         chance: random.Random | None = None,
+        queue_bytes: int = LIMIT_BYTES,
     ) -> None:
         chance = chance or random.SystemRandom()
         self._tuned_for = 0.0
         self._offered: bytes | bytearray | memoryview = b""
         size = min(mtu, widest - REPAIR_OVERHEAD)
-        self._queue = FlowQueue(chance.getrandbits(64))
+        self._queue = FlowQueue(chance.getrandbits(64), queue_bytes)
         self._control = Bbr(size + overhead, random.Random(chance.getrandbits(64)))
         self._conversation = DatagramConversation(
             self._queue,

@@ -68,6 +68,7 @@ def status(*sites: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "forwarded": 1234,
         "drops": {"no_route": 7},
         "strangers": 3,
+        "limited": {},
         **changes,
     }
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from polevpn_trio.control import config as config_module
-from polevpn_trio.control import control_config, metrics_config
+from polevpn_trio.control import control_config, limits, metrics_config
 from polevpn_trio.control.changes import (
     GATEWAY_KEYS,
     NAMED,
@@ -56,6 +56,7 @@ def paths(keys: tuple[str, ...], prefix: str = "") -> set[str]:
         "kcp_options": config_module._KCP_KEYS,
         "control": control_config.KEYS,
         "metrics": metrics_config.KEYS,
+        "limits": limits.KEYS,
     }
     found = set()
     for key in keys:
@@ -84,7 +85,7 @@ def test_every_field_of_a_configuration_is_in_the_table_of_its_role(
     fields = {field for key in table for field in key.fields}
     heads = {field.partition(".")[0] for field in fields}
     assert heads == {field.name for field in attrs.fields(type(config))} - NOT_IN_THE_FILE
-    for section in (SITE, LISTENER, KcpOptions(), config.control):
+    for section in (SITE, LISTENER, KcpOptions(), config.control, limits.DEFAULT_LIMITS):
         names = {field.name for field in attrs.fields(type(section))}
         if isinstance(section, ListenerConfig):
             at = "tls" if isinstance(config, RouterConfig) else None

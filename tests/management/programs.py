@@ -46,7 +46,8 @@ def router_view(program: Program, root: Branch, *, well: bool = False) -> Router
             roster.left(peer, Trouble("nothing heard for 60 s", "look at \x1b[31mit"), now)
         else:
             forwarder.register(peer, [ip_address(f"10.8.0.{number}")], networks)
-    return RouterView(program, root, RouterTable(forwarder, roster), lambda: 7)
+    table = RouterTable(forwarder, roster)
+    return RouterView(program, root, table, lambda: 7, limited=lambda: {"handshakes_per_second": 5})
 
 
 @attrs.define

@@ -105,6 +105,7 @@ def test_answers_one_request_after_the_other(path: Path) -> None:
         assert (status["role"], status["instance"], status["state"]) == ("router", "x", "down")
         assert [site["state"] for site in status["sites"]] == ["up", "up", "down"]
         assert status["strangers"] == 7
+        assert status["limited"] == {"handshakes_per_second": 5}
         assert status["sites"][0]["link"]["rates"] is None
         tree = await client.ask("tree")
         assert [child["name"] for child in tree["children"]] == ["control"]

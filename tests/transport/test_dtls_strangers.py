@@ -12,6 +12,7 @@ import trio.testing
 
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport.dtls import DtlsEndpoint
+from polevpn_trio.transport.handshake import is_hello_verify_request
 from tests.transport.memory_network import (
     CLIENT,
     SERVER,
@@ -80,6 +81,36 @@ def test_the_smallest_hellos_get_no_answer_bigger_than_they_are(certificates: An
                     assert len(answer) < len(hello)
             assert ours.endpoint.statistics().small_hello_dropped > 0
             assert network.sent(SERVER)
+
+    run(main)
+
+
+def test_before_the_cookie_comes_back_less_is_sent_than_was_received(certificates: Any) -> None:
+    async def main() -> None:
+        network = Network()
+        forged = ("192.0.2.1", 4321)
+        async with router(network, certificates.ecdsa) as (ours, _):
+            async with gateway(network) as endpoint:
+                await connect(endpoint, within=5)
+            hello, verified, *_ = network.sent(CLIENT)
+            challenge = network.sent(SERVER)[0]
+            assert is_hello_verify_request(challenge)
+            # IP and UDP headers come on both sides, and only lower the ratio of these bytes.
+            assert len(challenge) < len(hello)
+            before = len(network.sent(SERVER))
+            # In somebody else's name: first hellos, the cookie of another address, junk around.
+            received = 0
+            for datagram in (hello, verified, hello + bytes(100), verified[:-1], hello * 4) * 100:
+                network.inject(forged, SERVER, datagram)
+                received += len(datagram)
+                await settle()
+            answers = network.sent(SERVER)[before:]
+            assert all(map(is_hello_verify_request, answers))
+            assert 0 < sum(map(len, answers)) < received
+            # And never again later: what was not answered leaves no timer behind.
+            await trio.sleep(120)
+            assert len(network.sent(SERVER)) == before + len(answers)
+            assert ours.endpoint.statistics().half_open == 0
 
     run(main)
 

@@ -10,10 +10,12 @@ import attrs
 import pytest
 
 from polevpn_trio.batch import DatagramBuffer
+from polevpn_trio.frames.codec import build_frame
 from polevpn_trio.kcp.datagram.conversation import OVERHEAD
 from polevpn_trio.lab.wan.conditions import Conditions, GilbertElliott, Knee, Policer
 from polevpn_trio.transport.packet_channel import PacketChannel, PacketChannelStatistics
 from tests.kcp.datagram.tunnel import COMMAND, MTU, Always, Pings, World
+from tests.memory_links import ipv4
 
 RATE = 20e6
 
@@ -188,3 +190,21 @@ def test_an_idle_channel_wakes_nobody() -> None:
     world.run(20.0)
     assert world.near.conversation.next_timeout() == math.inf
     assert world.far.conversation.next_timeout() == math.inf
+
+
+def test_no_more_waits_than_it_may() -> None:
+    channel = PacketChannel(
+        COMMAND,
+        mtu=MTU,
+        widest=1400,
+        window=128,
+        overhead=OVERHEAD,
+        output=DatagramBuffer(),
+        queue_bytes=100_000,
+    )
+    batch = build_frame(COMMAND, ipv4("192.168.1.5", "192.168.2.6", 1000)) * 60
+    for _ in range(20):
+        channel.enqueue(batch, 0.0)
+    seen = channel.statistics().queue
+    assert 50_000 < seen.queued_bytes <= 100_000
+    assert seen.dropped_full > 1000
