@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Sequence
 from functools import partial
 
-import attrs
 import trio
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
@@ -16,6 +15,7 @@ from polevpn_trio.control.config import GatewayConfig, SiteConfig, load_gateway
 from polevpn_trio.control.liveness import DEAD_SECONDS, Liveness
 from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.login_proof import SiteKey
+from polevpn_trio.control.renewal import RenewalPlan
 from polevpn_trio.errors import LinkLost, PoleVpnError, Refused, Untrusted
 from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.frames import codec
@@ -26,6 +26,7 @@ from polevpn_trio.frames.messages import (
 )
 from polevpn_trio.frames.segmentation import Segmenter
 from polevpn_trio.gateway_login import LONGEST_ERROR, Login
+from polevpn_trio.hand_over import BEAT, ControlFrames
 from polevpn_trio.management.answers import CertificateStatus, trouble_of
 from polevpn_trio.management.certificate_status import certificates_of
 from polevpn_trio.management.gateway_view import GatewayView
@@ -37,11 +38,11 @@ from polevpn_trio.management.uplinks import Uplinks
 from polevpn_trio.management.view import Program
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
-from polevpn_trio.transport.base import Buffer, LinkStatistics
+from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
-from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
+from polevpn_trio.transport.outgoing import OutgoingQueue
 from polevpn_trio.tun.device import TunStatistics
-from polevpn_trio.uplink import LinkSettings, Uplink
+from polevpn_trio.uplink import GatewayStatistics, LinkSettings, Uplink
 
 log = ContextLogger(logging.getLogger(__name__))
 
@@ -63,22 +64,6 @@ MOST_COMPLAINTS = 20
 FIRST_RETURN_SECONDS = 5.0
 LONGEST_RETURN_SECONDS = 60.0
 """Interval of attempts to return to a better server, growing from the first to the longest."""
-
-
-@attrs.frozen
-class GatewayStatistics:
-    """Counters of the link in use, and packets from the site that found none.
-
-    ``malformed`` packets came from the router; ``not_ipv4`` are IPv6 packets for a router
-    that knows only IPv4.
-    """
-
-    link: LinkStatistics
-    outgoing: OutgoingStatistics
-    no_link: int
-    not_ipv4: int
-    malformed: int
-
 
 HOST_KEYS = frozenset(("acls", "route_networks", "forward", "masquerade"))
 """Keys that ask something of this machine."""
@@ -103,7 +88,7 @@ class Gateway:
         self._not_ipv4 = 0
         own = [str(each) for each in (config.site.gateway, config.site.gateway6) if each]
         self.uplinks = Uplinks(
-            _site_name(config),
+            config.site_name,
             tuple(own),
             tuple(map(str, config.site.local_networks)),
             tuple(server.text for server in config.servers),
@@ -123,7 +108,7 @@ class Gateway:
             self._dialer = self._dialer.adapted(config)
             self._login = Login(config, self._dialer, self._root, self._site.reader)
         self.uplinks.reconfigured(
-            _site_name(config),
+            config.site_name,
             tuple(map(str, config.site.local_networks)),
             tuple(server.text for server in config.servers),
         )
@@ -170,34 +155,46 @@ class Gateway:
     async def connect(self) -> None:
         """Task "connector": keep a link up for ever."""
         backoff = Backoff()
-        uplink: Uplink | None = None
+        successor: Connection | None = None
         while True:
-            if uplink is None:
-                uplink = await self._reconnect(backoff)
-            connection = Connection(self, uplink)
-            self.fit_to(uplink)
+            connection = successor or self.begin(await self._reconnect(backoff))
+            self.use(connection)
             started = trio.current_time()
-            self.outgoing.convert(connection.fit, trio.current_time())
-            self._connection = connection
-            reason = await connection.serve(self._root)
+            await connection.ended.wait()
             if trio.current_time() - started >= STABLE_SECONDS:
                 backoff = Backoff()
-            uplink = connection.successor
-            if uplink is not None:
-                connection.log.info(
-                    "moving to %s %s [%s]", uplink.link.scheme, uplink.link.peer, uplink.identifier
-                )
+            successor = connection.successor
+            if successor is not None:
+                connection.log.info("moved to %s", successor.title)
                 continue
             self._connection = None
             # Without a link they would only become old.
             self._no_link += self.outgoing.discard(trio.current_time())
-            trouble = trouble_of(reason)
+            trouble = trouble_of(connection.reason)
             self.uplinks.lost(trouble, trio.current_time())
             connection.log.warning(
                 "link to %s lost: %s", connection.link.peer, trouble.what, advice=trouble.advice
             )
             if trio.current_time() - started < STABLE_SECONDS:
                 await self._pause(backoff.next_delay())
+
+    def begin(self, uplink: Uplink, *, takes_over: bool = False) -> Connection:
+        """Register over ``uplink``, and serve it from now on in a task of its own."""
+        connection = Connection(self, uplink, takes_over=takes_over)
+        self._root.start_soon(f"link {uplink.identifier}", partial(connection.serve, self._root))
+        return connection
+
+    def use(self, connection: Connection) -> None:
+        """Send what comes from the site by this connection from now on, and what waits."""
+        if self._connection is connection:
+            return
+        if self._connection is not None:
+            self._connection.link.pull_from(None)
+        self.fit_to(connection.uplink)
+        self.outgoing.convert(connection.fit, trio.current_time())
+        self.outgoing.held = False
+        self._connection = connection
+        connection.use()
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, unless there is another configuration."""
@@ -245,7 +242,7 @@ class Gateway:
             self.uplinks.answered(rank, None, trio.current_time())
         return uplink
 
-    def registration(self, uplink: Uplink) -> bytes:
+    def registration(self, uplink: Uplink, *, takes_over: bool) -> bytes:
         """Build the REGISTER frame for our addresses and networks."""
         site = self._config.site
         request = RegisterRequest(
@@ -253,6 +250,7 @@ class Gateway:
             key="" if uplink.proved else self._config.key,
             networks=site.local_networks,
             gateway6=site.gateway6,
+            takes_over=takes_over,
         )
         return codec.build_frame(codec.REGISTER, request.to_json())
 
@@ -290,6 +288,10 @@ class Gateway:
         """Pass packets from the router on to the site."""
         await self._site.deliver(run)
 
+    def plan_renewal(self) -> RenewalPlan:
+        """Decide when the keys of a new link are to be renewed."""
+        return RenewalPlan(trio.current_time(), self._config.renew_seconds)
+
     @property
     def servers(self) -> int:
         """Number of servers configured."""
@@ -319,17 +321,26 @@ class Gateway:
 
 
 class Connection:
-    """The nursery of one link in use, from REGISTER until it is lost or replaced.
+    """The nursery of one link, from REGISTER until it is lost or replaced.
 
-    ``successor`` is the link to go on with, when a better one was found.
+    ``successor`` is the connection to go on with, when a better link was found. One that
+    ``takes_over`` does so from a link that is alive, and must not overtake it.
     """
 
-    def __init__(self, gateway: Gateway, uplink: Uplink) -> None:
+    def __init__(self, gateway: Gateway, uplink: Uplink, *, takes_over: bool) -> None:
         self._gateway = gateway
-        self._uplink = uplink
+        self.uplink = uplink
         self.link = uplink.link
+        self.title = f"{uplink.link.scheme} {uplink.link.peer} [{uplink.identifier}]"
         self.log = log.bind(connection=uplink.identifier)
-        self.successor: Uplink | None = None
+        self.successor: Connection | None = None
+        self._takes_over = takes_over
+        self._in_use = False
+        self.ended = trio.Event()
+        self.reason: Exception = LinkLost("the connection was ended")
+        self._plan = gateway.plan_renewal()
+        self._answered = trio.Event()
+        self._control = ControlFrames(uplink.link)
         self._packet_reader = gateway.packet_reader()
         self._registered = trio.Event()
         # Networks that the router has taken, and those that it has been asked to.
@@ -338,38 +349,54 @@ class Connection:
         self._complaint = ""
         self._liveness = Liveness(trio.current_time())
         self._use_began = trio.Event()
-        self._beat_due = trio.Event()
         self._doubted = trio.Event()
 
-    async def serve(self, parent: Branch) -> Exception:
-        """Run the connection until it ends; return why it did."""
+    async def serve(self, parent: Branch) -> None:
+        """Run the connection until it ends."""
         tasks = {
             "receiver": self._receive,
-            "heartbeat": self._beat,
+            "heartbeat": self._control.run,
             "keepalive": self._keep_alive,
             "other path": self._find_other_path,
             "settings": self._follow_settings,
+            "renewal": self._renew,
         }
-        if self._uplink.rank > 0:
+        if self.uplink.rank > 0:
             tasks["better path"] = self._find_better_path
-        return await run_connection(
-            parent, self.link, tasks, partial(self._gateway.statistics, self._uplink)
-        )
+        try:
+            self.reason = await run_connection(
+                parent, self.link, tasks, partial(self._gateway.statistics, self.uplink)
+            )
+        finally:
+            self.ended.set()
+            self._answered.set()
+
+    async def joined(self) -> bool:
+        """Wait for the answer to REGISTER; whether the connection can be used."""
+        await self._answered.wait()
+        return not self.ended.is_set()
+
+    def use(self) -> None:
+        """Take what the site sends from now on."""
+        self._in_use = True
+        if self._registered.is_set():
+            self.link.pull_from(self._gateway.outgoing)
 
     async def _receive(self) -> None:
         """Task "receiver": packets go to the site, answers to whoever waits for them."""
         await self._register()
-        rest = self._take_runs_untrusted(self._uplink.waiting)
+        rest = self._take_runs_untrusted(self.uplink.waiting)
         if rest is not None:
             await rest
         await self.link.receive_each(self._take_untrusted, self._take_packets_untrusted)
 
     async def _register(self) -> None:
         self._asked.append(self._gateway.site_config.local_networks)
-        await self.link.send_batch([self._gateway.registration(self._uplink)])
+        registration = self._gateway.registration(self.uplink, takes_over=self._takes_over)
+        await self.link.send_batch([registration])
 
     def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
-        runs = self._uplink.reader.receive_data_untrusted(data)
+        runs = self.uplink.reader.receive_data_untrusted(data)
         if runs and runs[0].version:
             self._note_use()
         return self._take_runs_untrusted(runs)
@@ -403,18 +430,22 @@ class Connection:
                 return
             self._announced.update(asked)
             if not self._registered.is_set():
-                native = self._uplink.native
+                native = self.uplink.native
                 dialect = "classic" if native is None else "native " + " ".join(sorted(native))
                 self.log.info("registered at %s %s (%s)", self.link.scheme, self.link.peer, dialect)
                 self._gateway.uplinks.joined(
-                    self._uplink.rank, self._uplink.connected(self._gateway.outgoing)
+                    self.uplink.rank, self.uplink.connected(self._gateway.outgoing)
                 )
                 self._registered.set()
-                self.link.pull_from(self._gateway.outgoing)
+                self._answered.set()
+                if self._in_use:
+                    self.use()
         elif run.command == codec.HEART_BEAT:
             self._liveness.answered(trio.current_time())
         elif run.command == codec.CLIENT_CLOSED:
             raise LinkLost("the router asked us to reconnect")
+        elif self.uplink.hands_over:
+            self._control.take(run.command)
 
     def _note_refusal(self, text: str) -> None:
         """The link is of no use if it was the first registration, else it stays as it was."""
@@ -430,7 +461,7 @@ class Connection:
         for fitting in self.fit(batch):
             if (
                 self._registered.is_set()
-                and not outgoing.waiting
+                and outgoing.passable
                 and len(fitting.data) <= self.link.room
             ):
                 self.link.send_nowait((fitting.data,))
@@ -443,21 +474,14 @@ class Connection:
 
     def fit(self, batch: FrameBatch) -> Sequence[FrameBatch]:
         """Cut or leave out what the router does not know."""
-        if not self._uplink.takes_super_packets:
+        if not self.uplink.takes_super_packets:
             batch = self._gateway.cut(batch)
-        return [batch] if self._uplink.takes_ipv6 else self._gateway.only_ipv4(batch)
+        return [batch] if self.uplink.takes_ipv6 else self._gateway.only_ipv4(batch)
 
     def _note_use(self) -> None:
         """Note that the link is in use, so that its silence means something."""
         if self._liveness.used(trio.current_time()):
             self._use_began.set()
-
-    async def _beat(self) -> None:
-        """Task "heartbeat": send them. A link that takes no more holds up only this task."""
-        while True:
-            await self._beat_due.wait()
-            self._beat_due = trio.Event()
-            await self.link.send_batch([codec.build_frame(codec.HEART_BEAT)])
 
     async def _keep_alive(self) -> None:
         """Task "keepalive": has heartbeats sent, and judges a link that has fallen silent."""
@@ -477,7 +501,7 @@ class Connection:
             if verdict.dead:
                 raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s", advice=advice.ROUTER_SILENT)
             if verdict.beat:
-                self._beat_due.set()
+                self._control.send(BEAT)
             if verdict.doubtful:
                 self._doubted.set()
             with trio.move_on_at(verdict.look_again_at):
@@ -520,7 +544,7 @@ class Connection:
         """Whether it takes another link to do as the configuration says."""
         # What is registered on a link stays so.
         networks = self._gateway.site_config.local_networks
-        return self._uplink.settings != self._gateway.settings or not self._announced.issubset(
+        return self.uplink.settings != self._gateway.settings or not self._announced.issubset(
             networks
         )
 
@@ -538,7 +562,9 @@ class Connection:
                 if await self._find_new_link(changed):
                     return
             else:
-                if not self._announced.issuperset(self._gateway.site_config.local_networks):
+                # A link that is left registers no more: that would be to take over again.
+                networks = self._gateway.site_config.local_networks
+                if self.successor is None and not self._announced.issuperset(networks):
                     await self._register()
                 await changed.wait()
 
@@ -564,12 +590,14 @@ class Connection:
         while True:
             await trio.sleep(interval)
             interval = min(interval * 2, LONGEST_RETURN_SECONDS)
-            for rank in range(self._uplink.rank):
+            for rank in range(self.uplink.rank):
                 if await self._succeed(rank):
                     return
 
     async def _succeed(self, rank: int, unless_heard_since: float | None = None) -> bool:
         """Log in at a server and make that link the successor of this one, if it works."""
+        if self.successor is not None:
+            return True
         try:
             uplink = await self._gateway.log_in(rank)
         except PoleVpnError as error:
@@ -581,7 +609,45 @@ class Connection:
         if self.successor is not None:
             uplink.link.close()
         else:
-            self.successor = uplink
+            self.successor = self._gateway.begin(uplink)
+        return True
+
+    async def _renew(self) -> None:
+        """Task "renewal": go over to a new link before the keys are too old, or worn."""
+        await self._registered.wait()
+        backoff = Backoff()
+        while True:
+            key_use = self.link.key_use
+            if key_use >= 1:
+                raise LinkLost("its keys are used up, and the router lets us make no new ones")
+            now = trio.current_time()
+            if not self._plan.is_due(now, key_use):
+                await trio.sleep_until(self._plan.look_again_at(now))
+            elif await self._hand_over():
+                return
+            else:
+                await trio.sleep(backoff.next_delay())
+
+    async def _hand_over(self) -> bool:
+        """Make a new link to the same server and leave to it; False if that does not work now."""
+        try:
+            uplink = await self._gateway.log_in(self.uplink.rank)
+        except PoleVpnError as error:
+            self.log.info("cannot renew the keys now: %s", error)
+            return False
+        if self.successor is not None:
+            uplink.link.close()
+            return True
+        takes_over = self.uplink.hands_over and uplink.hands_over
+        self.successor = successor = self._gateway.begin(uplink, takes_over=takes_over)
+        if not takes_over:
+            return True
+        if not await successor.joined():
+            self.successor = None
+            return False
+        self.log.info("renewing the keys: %s takes over", successor.title)
+        gateway = self._gateway
+        await self._control.leave(gateway.outgoing, partial(gateway.use, successor))
         return True
 
 
@@ -599,17 +665,9 @@ async def _run(config: GatewayConfig, program: Program, source: Source[GatewayCo
     names = NameBook()
     if any(network.prefixlen == 0 for network in config.site.route_networks):
         # Once everything goes through the tunnel, so does the name server.
-        await _look_servers_up(config, names)
+        await names.look_all_up(config.servers, config.connect_timeout)
     async with open_site(config.site) as site, open_root("gateway") as root:
-        dialer = Dialer(
-            config.kcp_options,
-            config.connect_timeout,
-            site.network.keep_reachable,
-            config.router_trust,
-            names,
-            config.certificate,
-            config.tcp_congestion,
-        )
+        dialer = Dialer.of(config, site.network.keep_reachable, names)
         gateway = Gateway(config, site, dialer, root)
         root.start_soon("tun reader", gateway.read_tun)
         root.start_soon("tun writer", site.write, site.statistics)
@@ -636,23 +694,3 @@ async def _run(config: GatewayConfig, program: Program, source: Source[GatewayCo
         await start_control(root, view, reloader)
         await start_metrics(root, view, config.metrics)
         start_service_manager(root, view)
-
-
-def _site_name(config: GatewayConfig) -> str:
-    return config.name or str(config.site.gateway or config.site.gateway6)
-
-
-async def _look_servers_up(config: GatewayConfig, names: NameBook) -> None:
-    """Wait until the address of one server at least is known."""
-    backoff = Backoff()
-    while True:
-        reasons = []
-        for server in config.servers:
-            try:
-                await names.look_up(server, config.connect_timeout)
-            except LinkLost as error:
-                reasons.append(str(error))
-        if len(reasons) < len(config.servers):
-            return
-        log.warning("%s; trying again", "; ".join(reasons))
-        await trio.sleep(backoff.next_delay())

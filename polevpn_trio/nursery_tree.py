@@ -13,6 +13,7 @@
     |  +- receiver   link -> routes                 +- keepalive     judges silence
     |  +- sender     queue -> link                  +- other path    (while it is silent)
     |  +- keepalive  login and idle limits          +- better path   (when on a fallback)
+    |  +- leaving    to a new link, for new keys    +- renewal       a new link, for new keys
     |                                               +- settings      (when they change)
     +- tls 203.0.113.9:51007 ...
 

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import logging
 import socket
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -17,7 +17,7 @@ from OpenSSL import SSL
 from polevpn_trio.access import Access, ListenerContexts, derive_keys
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control import advice
-from polevpn_trio.control.admission import REASONS, Admission, AdmissionStatistics, Place
+from polevpn_trio.control.admission import REASONS, Admission, Place
 from polevpn_trio.control.authentication import Authenticator
 from polevpn_trio.control.changes import ROUTER_KEYS, Changes
 from polevpn_trio.control.config import ListenerConfig, RouterConfig, load_router
@@ -35,6 +35,7 @@ from polevpn_trio.control.refused_packets import RefusedPackets
 from polevpn_trio.control.registration import (
     Answer,
     End,
+    Passed,
     Refusal,
     Register,
     RouterSession,
@@ -43,15 +44,18 @@ from polevpn_trio.control.registration import (
 from polevpn_trio.control.web import WebSite
 from polevpn_trio.dashboard.service import start_dashboard
 from polevpn_trio.errors import BadPacket, LinkLost, Refused
-from polevpn_trio.forwarding.forwarder import Address, Forwarder, ForwarderStatistics
+from polevpn_trio.forwarding.forwarder import Address, Forwarder
 from polevpn_trio.frames.codec import (
+    BARRIER,
     C2S_IPDATA,
     GROUP_BY_DESTINATION,
     S2C_IPDATA,
     FrameReader,
     FrameRun,
+    build_frame,
 )
 from polevpn_trio.frames.messages import RegisterRequest
+from polevpn_trio.hand_over import Succession
 from polevpn_trio.management.answers import Trouble, trouble_of
 from polevpn_trio.management.certificate_status import certificates_of
 from polevpn_trio.management.measures import Reading, read_link
@@ -63,14 +67,19 @@ from polevpn_trio.management.service import managed, start_control, start_metric
 from polevpn_trio.management.service_manager import start_service_manager
 from polevpn_trio.management.strangers import REGISTRATION, Strangers
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
+from polevpn_trio.router_statistics import (
+    ConnectionStatistics,
+    RouterStatistics,
+    UdpListenerStatistics,
+)
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.site_peer import join_site
 from polevpn_trio.transport import dtls, tls
-from polevpn_trio.transport.base import Buffer, Link, LinkStatistics
+from polevpn_trio.transport.base import Buffer, Link
 from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.openssl import follow
-from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
+from polevpn_trio.transport.outgoing import OutgoingQueue
 from polevpn_trio.transport.recognise import MAX_LOGIN_BYTES, recognise, secure
 from polevpn_trio.transport.tcp import choose_congestion_control
 from polevpn_trio.transport.udp import UdpSocket
@@ -93,35 +102,6 @@ LINE_SECONDS = 30.0
 
 REFUSAL_SECONDS = 2.0
 """How long the answer to a wrong key may take to reach the peer before the link is closed."""
-
-
-@attrs.frozen
-class ConnectionStatistics:
-    """Counters of one gateway's connection; ``malformed`` packets came from it.
-
-    So did those that were ``refused``, by reason.
-    """
-
-    link: LinkStatistics
-    outgoing: OutgoingStatistics
-    malformed: int
-    refused: Mapping[str, int]
-
-
-@attrs.frozen
-class RouterStatistics:
-    """Counters of the whole router; ``strangers`` ended without a login, whatever they tried."""
-
-    forwarder: ForwarderStatistics
-    strangers: int
-
-
-@attrs.frozen
-class UdpListenerStatistics:
-    """Counters of the UDP listener; ``admission`` is the whole router's, for all listeners."""
-
-    endpoint: dtls.EndpointStatistics
-    admission: AdmissionStatistics
 
 
 class Router:
@@ -165,11 +145,18 @@ class Router:
             self.roster.expect(name, trio.current_time())
         return cut
 
-    def displace(self, newcomer: GatewayConnection, gateways: Sequence[Address]) -> None:
-        """End other connections that hold these gateway addresses: they are stale."""
+    def displace(
+        self, newcomer: GatewayConnection, gateways: Sequence[Address], *, take_over: bool
+    ) -> None:
+        """End other connections that hold these gateway addresses: they are stale.
+
+        One that the newcomer is to ``take_over`` from has something under way, and ends later.
+        """
         for address in gateways:
             owner = self.forwarder.gateway_owner(address)
-            if isinstance(owner, GatewayConnection) and owner is not newcomer:
+            if not isinstance(owner, GatewayConnection) or owner is newcomer:
+                continue
+            if not (take_over and newcomer.take_over_from(owner)):
                 owner.close(f"{address} connected anew from {newcomer.name}", advice.ANEW)
 
     def turns_away(self, name: str, host: str) -> bool:
@@ -207,6 +194,7 @@ class GatewayConnection:
         self._outgoing = OutgoingQueue(router.config.queue_bytes)
         self._authenticated = trio.Event()
         self._closed_because: Trouble | None = None
+        self._succession = Succession(link, self._outgoing)
         # Bytes of its stream that are taken at a time.
         self._piece = LARGEST_PIECE
         self.name = f"{link.scheme} {link.peer}"
@@ -248,7 +236,7 @@ class GatewayConnection:
         if not self._rate_limit.lets_to_site(batch, trio.current_time()):
             # Counted there.
             return True
-        if not self._outgoing.waiting and len(batch.data) <= self._link.room:
+        if self._outgoing.passable and len(batch.data) <= self._link.room:
             self._link.send_nowait((batch.data,))
             self._outgoing.note_bypass(batch)
         else:
@@ -262,6 +250,17 @@ class GatewayConnection:
     def note_refused(self, reason: str, packets: int, source: bytes) -> None:
         """Count packets from this gateway that were dropped, and say so in the log."""
         self._refused.note(reason, packets, source, trio.current_time(), self._log)
+
+    def take_over_from(self, old: GatewayConnection) -> bool:
+        """Go on with what ``old`` has for the same site, if both ends can; False if not."""
+        session, other = self._session, old._session
+        if not (session.hands_over and other.hands_over and session.site_name == other.site_name):
+            return False
+        if not self._succession.take_over_from(old._succession):
+            return False
+        self._router.forwarder.retire(old)
+        old._closed_because = Trouble("its keys were renewed, on a new connection")
+        return True
 
     def close(self, reason: str, remedy: str = "") -> None:
         """End the connection: close_notify leaves at once, its tasks end by themselves."""
@@ -295,6 +294,7 @@ class GatewayConnection:
             "transport": self._link.run,
             "receiver": self._receive,
             "keepalive": self._keep_alive,
+            "leaving": self._leave,
         }
         trouble = Trouble("the router was ended")
         self._link.pull_from(self._outgoing)
@@ -314,6 +314,9 @@ class GatewayConnection:
             self._log.log(level, "%s: ended: %s", self.name, trouble.what, advice=trouble.advice)
         else:
             self._router.strangers.note(self.name, trouble, self._identifier)
+
+    async def _leave(self) -> None:
+        await self._succession.leave(lambda: self._answer(build_frame(BARRIER)))
 
     async def _receive(self) -> None:
         """Task "receiver": control frames are answered, packets go to their routes."""
@@ -412,6 +415,8 @@ class GatewayConnection:
                 self._answer(refusal.frame)
             case [Register(request, answer)]:
                 self._register(request, answer)
+            case [Passed()]:
+                self._succession.passed()
         if self._session.accepts_data and not self._authenticated.is_set():
             self._authenticated.set()
             self._place.admit()
@@ -445,7 +450,7 @@ class GatewayConnection:
     def _register(self, request: RegisterRequest, answer: Answer) -> None:
         """Install the routes of a gateway, in place of those of a stale connection."""
         gateways: list[Address] = [a for a in (request.gateway, request.gateway6) if a]
-        self._router.displace(self, gateways)
+        self._router.displace(self, gateways, take_over=request.takes_over)
         # The answer before the routes: data on a device that is not up yet ends a Go gateway.
         if not self._answer(answer.frame):
             raise LinkLost("it does not read our answers")

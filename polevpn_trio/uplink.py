@@ -11,8 +11,23 @@ from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.frames.codec import FrameReader, FrameRun
 from polevpn_trio.management.measures import read_link
 from polevpn_trio.management.roster import Connected
-from polevpn_trio.transport.base import Link
-from polevpn_trio.transport.outgoing import OutgoingQueue
+from polevpn_trio.transport.base import Link, LinkStatistics
+from polevpn_trio.transport.outgoing import OutgoingQueue, OutgoingStatistics
+
+
+@attrs.frozen
+class GatewayStatistics:
+    """Counters of the link in use, and packets from the site that found none.
+
+    ``malformed`` packets came from the router; ``not_ipv4`` are IPv6 packets for a router
+    that knows only IPv4.
+    """
+
+    link: LinkStatistics
+    outgoing: OutgoingStatistics
+    no_link: int
+    not_ipv4: int
+    malformed: int
 
 
 @attrs.frozen
@@ -86,6 +101,11 @@ class Uplink:
     def has_repair(self) -> bool:
         """Whether the router makes use of repairs for them."""
         return self.native is not None and "fec" in self.native
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether the link may take over from another, or leave to another, without a loss."""
+        return self.native is not None and "handover" in self.native
 
     def connected(self, outgoing: OutgoingQueue) -> Connected:
         """Tell operators of the link, and of what waits for it from now on."""

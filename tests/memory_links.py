@@ -49,7 +49,7 @@ class MemoryLink(Link):
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
         raise AssertionError("a link without room was given frames")
 
-    def pull_from(self, source: Source) -> None:
+    def pull_from(self, source: Source | None) -> None:
         self.source = source
         self.flush()
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
     {"nursery_tree", "site", "management", "dashboard", "site_peer", "uplink", "access", "doctor"},
-    {"gateway_login"},
+    {"gateway_login", "hand_over", "router_statistics"},
     {"gateway", "router"},
     {"lab", "commands"},
     {"__main__", "container"},

@@ -30,7 +30,7 @@ class QuietLink(Link):
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
         raise AssertionError("a link without room was given frames")
 
-    def pull_from(self, source: Source) -> None:
+    def pull_from(self, source: Source | None) -> None:
         pass
 
     def flush(self) -> None:

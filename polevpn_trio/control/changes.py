@@ -146,7 +146,7 @@ GATEWAY_KEYS: tuple[Key, ...] = (
     Key(("cert_file", "key_file"), ("certificate", "certificate.digest"), Effect.NEW_LINK),
     Key(("native",), ("native", "features"), Effect.NEW_LINK),
     *_keys(Effect.NEW_LINK, "kcp_options.", **_KCP_OPTIONS),
-    *_keys(Effect.LATER, "", connect_timeout="connect_timeout"),
+    *_keys(Effect.LATER, "", connect_timeout="connect_timeout", renew_seconds="renew_seconds"),
     *_LOG_LEVEL,
     *_CONTROL,
     *_METRICS,

@@ -31,6 +31,7 @@ from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.metrics_config import MetricsConfig, metrics_config
 from polevpn_trio.control.registration import FEATURES
+from polevpn_trio.control.renewal import RENEW_SECONDS
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.control.shared_key import read_key, read_router_keys
 from polevpn_trio.control.site_directory import SiteDirectory, is_site_name, read_sites
@@ -90,6 +91,7 @@ _GATEWAY_KEYS = (
     "name",
     "cert_file",
     "key_file",
+    "renew_seconds",
     "connect_timeout",
     "verify_router",
     "known_routers",
@@ -241,6 +243,8 @@ class GatewayConfig:
     certificate: CertificatePair | None = None
     """By which the router knows this site."""
     log_level: str = "info"
+    renew_seconds: float = RENEW_SECONDS
+    """How long a link's keys are used at most before a new link takes over."""
     connect_timeout: float = 5.0
     """Seconds for one attempt, from the first packet to the answered login."""
     classic: bool = False
@@ -257,6 +261,11 @@ class GatewayConfig:
     """Where Prometheus may ask; None: nowhere."""
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
+
+    @property
+    def site_name(self) -> str:
+        """What the site is called: by its name, or else by its address."""
+        return self.name or str(self.site.gateway or self.site.gateway6)
 
 
 def load_router(path: Path | str) -> RouterConfig:
@@ -379,6 +388,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         name=_name(top),
         certificate=_client_certificate(top),
         log_level=_log_level(top),
+        renew_seconds=top.seconds("renew_seconds", RENEW_SECONDS, 2, RENEW_SECONDS),
         connect_timeout=top.seconds("connect_timeout", 5.0, 0.5, 60),
         classic=_classic(top, False, native),
         native=native,

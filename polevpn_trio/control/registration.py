@@ -34,12 +34,13 @@ from polevpn_trio.frames.messages import (
 )
 
 NATIVE_VERSION = 1
-FEATURES = ("datagram", "fec", "gso", "ipv6")
+FEATURES = ("datagram", "fec", "gso", "handover", "ipv6")
 """Native features that this version has.
 
 ``datagram``: IP packets travel in a conversation of their own, on links that have one. ``fec``:
 repairs for its datagrams may be sent to this peer. ``gso``: super-packets may be sent to this peer,
-where packets travel in the stream. ``ipv6``: so may IPv6 packets.
+where packets travel in the stream. ``handover``: a new link may take over from an old one without
+losing or reordering a packet. ``ipv6``: IPv6 packets may be sent to this peer.
 """
 
 
@@ -110,7 +111,12 @@ class End:
     """The ``reason`` as one of `~polevpn_trio.control.authentication.CAUSES`."""
 
 
-Action = Answer | Register | Refusal | End
+@attrs.frozen
+class Passed:
+    """The peer has passed on all that was sent before our BARRIER."""
+
+
+Action = Answer | Register | Refusal | Passed | End
 
 
 class RouterSession:
@@ -155,6 +161,16 @@ class RouterSession:
         """Whether IP packets from this peer may be forwarded."""
         return self.state is SessionState.AUTHENTICATED
 
+    @property
+    def site_name(self) -> str:
+        """Which of the known sites this is, "" for one with the shared key."""
+        return self.site.name if self.site else ""
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether this link may take over from another, or leave to another."""
+        return self.native is not None and "handover" in self.native
+
     def receive_control_untrusted(
         self, command: int, sequence: int, payload: bytes
     ) -> list[Action]:
@@ -171,6 +187,10 @@ class RouterSession:
             return [Answer(codec.build_frame(codec.HEART_BEAT, sequence=sequence))]
         if command == codec.REGISTER:
             return self._register_untrusted(sequence, payload)
+        if command == codec.BARRIER and self.hands_over:
+            return [Answer(codec.build_frame(codec.BARRIER_PASSED, sequence=sequence))]
+        if command == codec.BARRIER_PASSED and self.hands_over:
+            return [Passed()]
         return []
 
     def _authenticate_untrusted(self, command: int, sequence: int, payload: bytes) -> list[Action]:

@@ -100,6 +100,8 @@ class _Holdings:
     sources: SourceFilter
     checked: bool = True
     """Whether the sources of its packets are looked at."""
+    retired: bool = False
+    """Whether another connection of the same site has taken over."""
     gateways: set[bytes] = attrs.field(factory=set)
     networks: set[Network] = attrs.field(factory=set)
 
@@ -139,9 +141,10 @@ class Forwarder:
     def owners(self, network: Network) -> Mapping[Peer, int]:
         """Return the peers that have registered exactly this network, the owner last.
 
-        The values are their priorities.
+        The values are their priorities. Those that are retired do not count.
         """
-        return self._networks.get(network) or {}
+        owners = self._networks.get(network) or {}
+        return {peer: owners[peer] for peer in owners if not self._holdings[peer].retired}
 
     def register(
         self,
@@ -183,6 +186,10 @@ class Forwarder:
             networks = [each for each in holdings.networks if self.owners(each)[peer] != priority]
             self.register(peer, (), networks, priority)
 
+    def retire(self, peer: Peer) -> None:
+        """Let ``peer`` bring what is under way, although another has what it had registered."""
+        self._holdings_of(peer).retired = True
+
     def _holdings_of(self, peer: Peer) -> _Holdings:
         holdings = self._holdings.get(peer)
         if holdings is None:
@@ -219,8 +226,11 @@ class Forwarder:
         if is_martian(source):
             return MARTIAN
         owner = self._gateways.get(source)
-        if owner is not None:
-            return OWN if owner is sender else SPOOFED
+        if owner is not None and owner is not sender:
+            held = self._holdings.get(sender)
+            return OWN if held and held.retired and source in held.gateways else SPOOFED
+        if owner is sender:
+            return OWN
         owners = self._networks.lookup(source)
         return OWN if owners and sender in owners else SPOOFED
 

@@ -31,6 +31,8 @@ C2S_IPDATA = 3
 HEART_BEAT = 4
 CLIENT_CLOSED = 5
 KICK_OUT = 6
+BARRIER = 7
+BARRIER_PASSED = 8
 
 GROUP_ALL = 0
 """Neighbouring IP packets form one run whatever their addresses."""

@@ -7,7 +7,8 @@ counts, whatever follows it and whatever we do not know is ignored, a member of 
 counts as absent.
 
 What is ours travels in members that the originals ignore: ``native`` (which of our own features
-a peer offers, and the proof of its key) and ``gateway6`` (an IPv6 address beside the IPv4 one).
+a peer offers, and the proof of its key), ``gateway6`` (an IPv6 address beside the IPv4 one) and
+``takes_over`` (a new connection of a gateway that is still connected).
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class RegisterRequest:
     """A gateway's addresses and the networks behind it.
 
     The originals keep any string as an address or network, and one that cannot be read never
-    matches a packet. Here such strings are left out and counted in ``unusable``.
+    matches a packet. Here such strings are left out and counted in ``unusable``. With
+    ``takes_over`` no packet may be lost on the connection that was registered before.
     """
 
     gateway: IPv4Address | None
@@ -117,6 +119,7 @@ class RegisterRequest:
     networks: tuple[Network, ...] = ()
     gateway6: IPv6Address | None = None
     unusable: int = 0
+    takes_over: bool = False
 
     def to_json(self) -> bytes:
         members: dict[str, object] = {
@@ -126,6 +129,8 @@ class RegisterRequest:
         }
         if self.gateway6 is not None:
             members["gateway6"] = str(self.gateway6)
+        if self.takes_over:
+            members["takes_over"] = True
         return _encode(members)
 
     @classmethod
@@ -155,7 +160,14 @@ class RegisterRequest:
                 unusable += 1
             else:
                 networks[network] = None
-        return cls(gateway, _text(members, "key"), tuple(networks), gateway6, unusable)
+        return cls(
+            gateway,
+            _text(members, "key"),
+            tuple(networks),
+            gateway6,
+            unusable,
+            members.get("takes_over") is True,
+        )
 
 
 @attrs.frozen(slots=True)

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from polevpn_trio.control.session_identity import SessionIdentity
+from polevpn_trio.transport import key_limits
 
 Buffer = bytes | bytearray | memoryview
 
@@ -141,10 +142,10 @@ class Link(ABC):
         """
 
     @abstractmethod
-    def pull_from(self, source: Source) -> None:
+    def pull_from(self, source: Source | None) -> None:
         """From now on take frames from ``source`` as soon as there is room for them, and no sooner.
 
-        Call `flush` when something has come to an empty source.
+        Call `flush` when something has come to an empty source. With None, take no more.
         """
 
     @abstractmethod
@@ -160,6 +161,20 @@ class Link(ABC):
 
         For the receiving task, before a close: what the peer says meanwhile is lost.
         """
+
+    async def settle(self) -> None:
+        """Wait until the peer has all packets that were given to the link beside its stream.
+
+        Those in the stream arrive in order with whatever follows there. Any task may wait, while
+        nobody gives the link more.
+        """
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def key_use(self) -> float:
+        """How much of what may be protected under the link's keys has been, as a share of it."""
+        counted = self.statistics()
+        return key_limits.stream_share(max(counted.bytes_sent, counted.bytes_received))
 
     @abstractmethod
     def statistics(self) -> LinkStatistics:

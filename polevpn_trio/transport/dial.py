@@ -12,7 +12,7 @@ import logging
 import random
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import attrs
@@ -110,6 +110,21 @@ class NameBook:
             return self._known[server]
         raise LinkLost(f"cannot look {server.host} up: {reason}", advice=advice.NO_NAME)
 
+    async def look_all_up(self, servers: Sequence[ServerUrl], seconds: float) -> None:
+        """Wait until the address of one server at least is known."""
+        backoff = Backoff()
+        while True:
+            reasons = []
+            for server in servers:
+                try:
+                    await self.look_up(server, seconds)
+                except LinkLost as error:
+                    reasons.append(str(error))
+            if len(reasons) < len(servers):
+                return
+            log.warning("%s; trying again", "; ".join(reasons))
+            await trio.sleep(backoff.next_delay())
+
 
 @attrs.frozen
 class Dialer:
@@ -131,6 +146,24 @@ class Dialer:
     certificate: CertificatePair | None = None
     tcp_congestion: str = DEFAULT_CONGESTION
     _in_use: Counter[Address] = attrs.field(factory=Counter)
+
+    @classmethod
+    def of(
+        cls,
+        config: GatewayConfig,
+        before_connect: Callable[[tuple[Address, ...]], Awaitable[None]],
+        names: NameBook,
+    ) -> Dialer:
+        """Make one that does as this configuration says."""
+        return cls(
+            config.kcp_options,
+            config.connect_timeout,
+            before_connect,
+            config.router_trust,
+            names,
+            config.certificate,
+            config.tcp_congestion,
+        )
 
     def adapted(self, config: GatewayConfig) -> Dialer:
         """Make one that does as this configuration says, and knows what this one does."""

@@ -17,6 +17,7 @@ import trio
 
 from polevpn_trio.control.token_bucket import TokenBucket
 from polevpn_trio.errors import LinkLost
+from polevpn_trio.transport import key_limits
 from polevpn_trio.transport.handshake import TakenOver
 from polevpn_trio.transport.udp import Address, BatchSocket
 
@@ -144,6 +145,8 @@ class DtlsSession:
         programs have it, and is answered by close_notify.
         """
         count = self.opener.open_batch_untrusted(data, segment_size)
+        if self.opener.bad_tag >= key_limits.MOST_FAILURES:
+            self.close()
         if self.opener.peer_alert is not None and not self.peer_closed:
             self.peer_closed = True
             self.close()
@@ -161,6 +164,9 @@ class DtlsSession:
             self._sent_after_end += count
             return True
         sealer = self._sealer
+        if key_limits.record_share(sealer.sealed + count, sealer.sealed_bytes) >= 1:
+            self.close()
+            raise LinkLost("its keys are used up")
         sealer.seal_batch(datagrams, sizes, count)
         sent = 0
         if not self._backlog or self._send_backlog():
@@ -200,6 +206,16 @@ class DtlsSession:
         await trio.lowlevel.checkpoint()
         while not self._ended and not self._send_backlog():
             await self._udp.wait_writable()
+
+    @property
+    def key_use(self) -> float:
+        """How much of what the keys may be used for they have been, as a share of it."""
+        sealer, opener = self._sealer, self.opener
+        return max(
+            key_limits.record_share(sealer.sealed, sealer.sealed_bytes),
+            key_limits.record_share(opener.opened, opener.opened_bytes),
+            opener.bad_tag / key_limits.MOST_FAILURES,
+        )
 
     def path_mtu(self) -> int:
         """Return the largest IP packet for the path to the peer, as the kernel knows it."""

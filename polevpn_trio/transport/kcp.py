@@ -131,6 +131,7 @@ class KcpLink(Link):
         self._at_leisure = False
         self._rest: Awaitable[None] | None = None
         self._progress = trio.Event()
+        self._settled: trio.Event | None = None
         self._timer = eager.Timer(self.flush)
         self._bytes_sent = 0
         self._bytes_received = 0
@@ -195,7 +196,7 @@ class KcpLink(Link):
                 self._conversation.send(buffer)
             self._bytes_sent += len(buffer)
 
-    def pull_from(self, source: Source) -> None:
+    def pull_from(self, source: Source | None) -> None:
         """Take frames from ``source`` whenever the window opens."""
         self._source = source
         self.flush()
@@ -238,6 +239,8 @@ class KcpLink(Link):
         else:
             self._timer.set(self._next_turn(now))
         self._progress.set()
+        if self._settled is not None and (packets is None or packets.all_arrived):
+            self._settled.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
             self._fail(LinkLost("the peer acknowledges nothing"))
 
@@ -431,6 +434,20 @@ class KcpLink(Link):
         while self._conversation.unsent_bytes or self._conversation.in_flight:
             await self._receive_datagrams()
 
+    async def settle(self) -> None:
+        """Wait until every packet that travelled beside the stream is acknowledged."""
+        self._check_open()
+        self._settled = self._settled or trio.Event()
+        self._flush()
+        await self._settled.wait()
+        self._settled = None
+        self._check_open()
+
+    @property
+    def key_use(self) -> float:
+        """The share of what may be protected that was, the most in either direction."""
+        return self._session.key_use
+
     def close(self) -> None:
         """Send close_notify and end the link."""
         if not self._closed.is_set():
@@ -439,6 +456,8 @@ class KcpLink(Link):
                 self._release()
             self._timer.close()
             self._progress.set()
+            if self._settled is not None:
+                self._settled.set()
         super().close()
 
     def statistics(self) -> LinkStatistics:

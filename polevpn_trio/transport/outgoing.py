@@ -51,13 +51,20 @@ class OutgoingQueue:
         self._packets = 0
         self._bytes = 0
         self._dropped_control = 0
+        self.held = False
+        """While it is true, packets wait here whether or not the link has room for them."""
         # Since when something waits and the link takes nothing.
         self._stalled_since = math.inf
 
     @property
     def waiting(self) -> bool:
-        """Whether anything waits: then nothing may go past the queue."""
-        return self._flows.queued > 0 or bool(self._control)
+        """Whether there is anything to take; a control frame may not go past that."""
+        return (self._flows.queued > 0 and not self.held) or bool(self._control)
+
+    @property
+    def passable(self) -> bool:
+        """Whether packets may go past the queue, since nothing waits."""
+        return not (self.held or self._flows.queued or self._control)
 
     @property
     def stalled_since(self) -> float:
@@ -104,7 +111,7 @@ class OutgoingQueue:
         if self._control:
             taken += self._control
             self._control.clear()
-        if self._flows.queued:
+        if self._flows.queued and not self.held:
             batch = self._flows.dequeue_batch(most_bytes, now)
             if batch.packets:
                 taken.append(batch.data)
@@ -120,6 +127,12 @@ class OutgoingQueue:
         for batch in waiting:
             for changed in change(batch):
                 self._put(changed, now)
+
+    def move_packets_to(self, other: OutgoingQueue, now: float) -> None:
+        """Have the packets that wait here do so in ``other``, behind those that it has."""
+        while self._flows.queued:
+            taken = self._flows.dequeue_batch(SEND_BATCH_BYTES, now)
+            other._put(FrameBatch(taken.data, taken.packets, SEQUENCES_OFFLOAD), now)
 
     def discard(self, now: float) -> int:
         """Drop all that waits; return how many frames with packets there were."""

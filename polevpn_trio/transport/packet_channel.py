@@ -95,6 +95,11 @@ class PacketChannel:
         """Seconds; 0 before the first sample."""
         return self._conversation.smoothed_rtt
 
+    @property
+    def all_arrived(self) -> bool:
+        """Whether nothing waits here, and the peer lacks nothing that was sent."""
+        return not self._offered and self._queue.queued == 0 and self._conversation.all_arrived
+
     def enqueue(self, frames: bytes | bytearray | memoryview, now: float) -> None:
         """Queue whole frames with one ordinary packet each; who has too much loses some.
 

@@ -47,8 +47,8 @@ class StreamSender:
         self._given += buffers
         self._given_bytes += sum(map(len, buffers))
 
-    def pull_from(self, source: Source) -> None:
-        """Send what ``source`` has from now on."""
+    def pull_from(self, source: Source | None) -> None:
+        """Send what ``source`` has from now on; nothing more with None."""
         self._source = source
 
     def flush(self) -> None:

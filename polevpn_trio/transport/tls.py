@@ -23,6 +23,7 @@ from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.eager import Handler
+from polevpn_trio.transport.key_limits import MOST_STREAM_BYTES
 from polevpn_trio.transport.openssl import ask_for_certificate, use_pair
 from polevpn_trio.transport.path_governor import PathGovernor
 from polevpn_trio.transport.tcp import FIRST_LIMIT, NotSentLimit, limit_rate, restart_bbr
@@ -239,6 +240,7 @@ class TlsStream(trio.abc.Stream):
 
     async def _send(self, view: memoryview) -> None:
         while view:
+            self._check_keys()
             try:
                 sent = self._socket.send(view)
             except ssl.SSLWantWriteError:
@@ -250,6 +252,11 @@ class TlsStream(trio.abc.Stream):
             else:
                 self._sent += sent
                 view = view[sent:]
+
+    def _check_keys(self) -> None:
+        if self._sent >= MOST_STREAM_BYTES:
+            self._broken = True
+            raise trio.BrokenResourceError("its keys are used up")
 
     @property
     def ready(self) -> bool:
@@ -265,6 +272,7 @@ class TlsStream(trio.abc.Stream):
         view = memoryview(data)
         try:
             while view:
+                self._check_keys()
                 sent = self._socket.send(view)
                 self._sent += sent
                 view = view[sent:]

@@ -138,7 +138,7 @@ class WebSocketLink(Link):
         """Keep frames for the next flush, where they share a message."""
         self._sender.give(buffers)
 
-    def pull_from(self, source: Source) -> None:
+    def pull_from(self, source: Source | None) -> None:
         """Take frames from ``source`` whenever the kernel has few left."""
         self._sender.pull_from(source)
         self.flush()

@@ -31,6 +31,7 @@ from polevpn_trio.control.config import (
     parse_router,
 )
 from polevpn_trio.control.known_routers import usual_file
+from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.router_trust import FirstUse, Pinned
 from polevpn_trio.control.shared_key import EXAMPLE_KEY
 from polevpn_trio.errors import ConfigError
@@ -370,12 +371,12 @@ GATEWAY_MISTAKES = [
     (
         "native",
         None,
-        "native: null, expected true, false, or an object with datagram, fec, gso, ipv6",
+        "native: null, expected true, false, or an object with datagram, fec, gso, handover, ipv6",
     ),
     (
         "native",
         ["gso"],
-        "native: a list, expected true, false, or an object with datagram, fec, gso, ipv6",
+        f"native: a list, expected true, false, or an object with {', '.join(FEATURES)}",
     ),
     ("native.gso", 0, "native.gso: a number, expected true or false"),
     ("native.gro", False, 'native.gro: unknown key, did you mean "gso"?'),
@@ -531,11 +532,11 @@ def test_a_gateway_without_ipv4_suits_only_our_own_router(place: Place) -> None:
 @pytest.mark.parametrize(
     ("value", "native", "features"),
     [
-        (True, True, ("datagram", "fec", "gso", "ipv6")),
-        ({}, True, ("datagram", "fec", "gso", "ipv6")),
-        ({"gso": False}, True, ("datagram", "fec", "ipv6")),
-        ({"datagram": False, "fec": False, "gso": True, "ipv6": False}, True, ("gso",)),
-        ({"datagram": False, "fec": False, "gso": False, "ipv6": False}, True, ()),
+        (True, True, ("datagram", "fec", "gso", "handover", "ipv6")),
+        ({}, True, ("datagram", "fec", "gso", "handover", "ipv6")),
+        ({"gso": False}, True, ("datagram", "fec", "handover", "ipv6")),
+        (dict.fromkeys(set(FEATURES) - {"gso"}, False) | {"gso": True}, True, ("gso",)),
+        (dict.fromkeys(FEATURES, False), True, ()),
         (False, False, ()),
     ],
 )

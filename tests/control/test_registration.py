@@ -14,6 +14,7 @@ from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
 from polevpn_trio.control.registration import (
     Answer,
     End,
+    Passed,
     Register,
     RouterSession,
     SessionState,
@@ -159,3 +160,18 @@ def test_nobody_gets_in_without_the_key(frames: list[tuple[int, int, bytes]]) ->
         except BadPacket:
             break
     assert not one.accepts_data
+
+
+@pytest.mark.parametrize("features", [["handover"], ["ipv6"]])
+def test_a_barrier_is_answered_where_that_was_agreed_on(features: list[str]) -> None:
+    one = session()
+    one.receive_control_untrusted(
+        codec.AUTH, 0, body(key="secret", native={"version": 1, "features": features})
+    )
+    answers = one.receive_control_untrusted(codec.BARRIER, 5, b"")
+    passed = one.receive_control_untrusted(codec.BARRIER_PASSED, 0, b"")
+    if features == ["handover"]:
+        assert answers == [Answer(codec.build_frame(codec.BARRIER_PASSED, sequence=5))]
+        assert passed == [Passed()]
+    else:
+        assert answers == passed == []

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from polevpn_trio.control.registration import FEATURES, features_over
 from polevpn_trio.lab.namespaces import Host
 from polevpn_trio.lab.overlay import TRANSPORTS, Overlay, Site
 
@@ -29,7 +30,7 @@ def start(overlay: Overlay, transport: str, *features: dict[str, bool]) -> list[
     for site, native in zip(sites, features, strict=True):
         config = overlay.gateway_config(site, overlay.url(transport), native=native)
         gateway = overlay.start_gateway(site, config)
-        all_known = ("datagram", "fec", "gso", "ipv6") if transport == "kcp" else ("gso", "ipv6")
+        all_known = features_over(transport == "kcp", FEATURES)
         known = " ".join(name for name in all_known if native.get(name, True))
         gateway.wait_for_output(f"(native {known})", PATIENCE)
     for site in sites[1:]:

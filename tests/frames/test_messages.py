@@ -348,15 +348,20 @@ networks = st.lists(
 
 
 @given(
-    st.none() | st.ip_addresses(v=4), texts, networks.map(tuple), st.none() | st.ip_addresses(v=6)
+    st.none() | st.ip_addresses(v=4),
+    texts,
+    networks.map(tuple),
+    st.none() | st.ip_addresses(v=6),
+    st.booleans(),
 )
 def test_register_requests_survive_the_way(
     gateway: IPv4Address | None,
     key: str,
     own: tuple[IPv4Network | IPv6Network, ...],
     gateway6: IPv6Address | None,
+    takes_over: bool,
 ) -> None:
-    request = RegisterRequest(gateway, key, own, gateway6)
+    request = RegisterRequest(gateway, key, own, gateway6, takes_over=takes_over)
     body = request.to_json()
     assert len(body) <= MAX_BODY
     assert not set("<>&\u2028\u2029") & set(body.decode())

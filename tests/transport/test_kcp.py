@@ -467,3 +467,30 @@ def test_a_link_that_has_ended_is_gone_without_the_garbage_collector() -> None:
         trio.run(main)
     finally:
         gc.enable()
+
+
+def test_a_link_has_settled_when_all_packets_have_arrived_and_no_sooner() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        chance = random.Random(2)
+        session.lost = lambda datagram: datagram[0] & 0xF0 == 0x10 and chance.random() < 0.3
+        settled_with: list[int] = []
+
+        async def act() -> None:
+            near.open_datagrams(codec.S2C_IPDATA, repair=False)
+            far.open_datagrams(codec.C2S_IPDATA, repair=False)
+            for _ in range(40):
+                near.send_nowait([codec.build_frame(codec.C2S_IPDATA, packet(1000))])
+            await near.settle()
+            detail = far.statistics().detail[2]
+            assert isinstance(detail, PacketChannelStatistics)
+            settled_with.append(detail.conversation.packets_received)
+            # Nothing is under way: there is nothing to wait for.
+            await near.settle()
+
+        await exchange(near, far, act)
+        detail = near.statistics().detail[2]
+        assert isinstance(detail, PacketChannelStatistics)
+        assert settled_with == [40 - detail.conversation.expired]
+        assert detail.conversation.resent > 0
+
+    over_pair(body)

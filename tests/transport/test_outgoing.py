@@ -105,3 +105,29 @@ def test_memory_is_given_back_when_nothing_comes_any_more() -> None:
     assert queue.statistics().waiting.memory > 100_000
     queue.release_idle(60.0)
     assert queue.statistics().waiting.memory == 0
+
+
+def test_packets_that_are_held_let_control_frames_pass_and_nothing_else() -> None:
+    queue = OutgoingQueue(LIMIT)
+    assert queue.passable
+    queue.held = True
+    assert not queue.passable
+    queue.put_nowait(batch(992, 3), 0.0)
+    assert not queue.waiting
+    queue.put_control_nowait(b"beat", 0.0)
+    assert queue.waiting
+    assert sizes(queue) == [4]
+    queue.held = False
+    assert queue.waiting
+    assert not queue.passable
+    assert sizes(queue) == [3000]
+    assert queue.passable
+
+
+def test_what_waits_moves_to_another_queue_behind_what_is_there() -> None:
+    old, new = OutgoingQueue(LIMIT), OutgoingQueue(LIMIT)
+    old.put_nowait(batch(92, 3), 0.0)
+    new.put_nowait(batch(92, 2), 0.0)
+    old.move_packets_to(new, 0.0)
+    assert not old.waiting
+    assert sizes(new) == [500]

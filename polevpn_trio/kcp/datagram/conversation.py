@@ -195,9 +195,9 @@ class DatagramConversation:
         return self._transmissions.next - self._transmissions.first
 
     @property
-    def held_bodies(self) -> int:
-        """Bodies of datagrams that the peer may still lack."""
-        return self._bodies.used
+    def all_arrived(self) -> bool:
+        """Whether all that was fetched has been sent, and the peer lacks nothing of it."""
+        return self._bodies.used == 0 and not self._builder.has_staged()
 
     # --- Receiving -----------------------------------------------------------------------
 

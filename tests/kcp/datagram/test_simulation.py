@@ -191,7 +191,7 @@ class World:
                 assert sorted(receiver.got) == sorted(sent)
             assert sender.conversation.next_timeout() == math.inf
             assert (state.in_flight, state.held_packets) == (0, 0)
-            assert sender.conversation.held_bodies == 0
+            assert sender.conversation.all_arrived
             assert state.in_flight_bytes == 0
             # In an outage the word that a packet was given up may come too late.
             assert state.abandoned_gaps == 0 or not complete
