@@ -17,6 +17,8 @@ from polevpn_trio.kcp.conversation import Conversation
 from polevpn_trio.lab.wan.conditions import ETHERNET_HEADER, Conditions
 from polevpn_trio.lab.wan.path import Path
 
+pytestmark = pytest.mark.long_simulation
+
 MTU = 1350
 OVERHEAD = 65
 PACKET = 1400

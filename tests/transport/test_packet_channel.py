@@ -140,6 +140,7 @@ def test_a_policer_is_answered_by_sending_less() -> None:
     assert lost < 1.5 * lost_without
 
 
+@pytest.mark.long_simulation
 def test_loss_that_grows_with_the_rate_is_not_repaired_into_more() -> None:
     knee = Knee(points=((5e6, 0.0), (15e6, 0.02), (25e6, 0.4)))
     forth = Conditions(rate=100e6, delay=0.025, knee=knee)

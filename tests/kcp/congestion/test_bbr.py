@@ -122,6 +122,7 @@ def test_a_rate_that_falls_to_a_tenth_and_returns_is_followed() -> None:
     assert (source.bytes - begin) * 8 / 2 / 100e6 / INSIDE > 0.85
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("loss", [0.0, 0.02])
 @pytest.mark.parametrize("traffic", ["pings", "bulk"])
@@ -146,6 +147,7 @@ def test_a_path_that_becomes_much_longer_is_known_soon(
     assert float(sent(world).congestion["min_rtt"]) == pytest.approx(0.0305, rel=0.05)
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize("seed", range(4))
 def test_a_least_delay_that_only_jitter_made_is_forgotten(seed: int) -> None:
     calm = Conditions(rate=50e6, delay=0.015, framing=FRAMING)
