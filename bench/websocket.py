@@ -79,6 +79,7 @@ def measure_wsproto(messages: int) -> Result:
 
         def read(receiver: Connection = receiver, message: bytes = message) -> bytes:
             receiver.receive_data(message)
+            # Of the kinds of events, only messages come here, and those have data.
             return b"".join(event.data for event in receiver.events())  # type: ignore[attr-defined]
 
         if read() != payload:

@@ -75,6 +75,7 @@ class Dashboard:
                         recorder, Doorkeeper(config.token), secure=config.cert_file is not None
                     )
                     await serve(
+                        # Hypercorn and Starlette each have a type of their own for a scope.
                         self._application.asgi,  # type: ignore[arg-type]
                         _hypercorn(config, listening),
                         mode="asgi",
