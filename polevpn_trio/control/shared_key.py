@@ -26,7 +26,10 @@ def read_router_keys(top: Members, *, sites_known: bool) -> tuple[str, tuple[str
     if not admits and not sites_known:
         top.problem("admit_shared_key", "false, expected true, or gateways that are known")
     if not admits and not top.has("key"):
-        top.report.warn_if_world_readable(top.report.file, "this file")
+        # Sites in files of their own leave nothing secret here, but perhaps the way in.
+        tls = top.value("tls")
+        if top.has("gateways") or (isinstance(tls, dict) and "websocket_path" in tls):
+            top.report.warn_if_world_readable(top.report.file, "this file")
         return "", ()
     if not isinstance(top.value("key"), list):
         key = read_key(top)

@@ -78,3 +78,36 @@ def test_a_gateway_has_one_key(tmp_path: Path) -> None:
     file.write_text(json.dumps(values))
     with pytest.raises(ConfigError, match="key: a list, expected the shared key as a string"):
         load_gateway(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "secret"),
+    [
+        ({}, False),
+        ({"tls": {"websocket_path": "/not-to-be-guessed"}}, True),
+        (
+            {
+                "gateways": {
+                    "berlin": {"certificate": "sha256:" + "ab" * 32, "addresses": ["10.8.0.2"]}
+                }
+            },
+            True,
+        ),
+    ],
+)
+def test_a_file_that_all_may_read_draws_a_warning_if_there_is_a_secret_in_it(
+    changes: dict[str, Any], secret: bool, tmp_path: Path, certificates: Any
+) -> None:
+    (tmp_path / "sites").mkdir()
+    listener = {
+        "listen": ":443",
+        "cert_file": str(certificates.rsa.cert_file),
+        "key_file": str(certificates.rsa.key_file),
+        **changes.get("tls", {}),
+    }
+    values = {"gateways_directory": "sites", **changes, "tls": listener}
+    file = tmp_path / "router.json"
+    file.write_text(json.dumps(values))
+    file.chmod(0o644)
+    warnings = load_router(file).warnings
+    assert any(text.startswith("this file can be read") for text in warnings) == secret
