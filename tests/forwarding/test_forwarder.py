@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 import attrs
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from polevpn_trio.batch import (
     SEQUENCES_FOREIGN,
@@ -17,6 +16,7 @@ from polevpn_trio.batch import (
 )
 from polevpn_trio.forwarding.forwarder import CACHE_ENTRIES, Forwarder
 from polevpn_trio.frames.codec import FrameRun
+from tests.forwarding.registrations import STEPS
 from tests.memory_links import split
 from tests.tun.super_packets import Headers, frame, make_packet
 
@@ -180,19 +180,6 @@ def test_each_peer_is_flushed_once_after_the_batch_was_routed() -> None:
     runs = [run_to("10.8.0.2"), run_to("10.8.0.3"), run_to("10.8.0.2"), run_to("10.8.0.9")]
     forwarder.route_batch(runs, sender)
     assert (first.flushed, second.flushed, sender.flushed) == ([2], [1], [])
-
-
-ADDRESSES = st.integers(0, 3).map(lambda number: IPv4Address("10.8.0.0") + number)
-NETWORKS = st.sampled_from(
-    [IPv4Network(text) for text in ("0.0.0.0/0", "10.8.0.0/16", "10.8.0.0/30", "10.8.0.2/32")]
-)
-STEPS = st.lists(
-    st.tuples(
-        st.integers(0, 3),
-        st.none() | st.tuples(st.lists(ADDRESSES, max_size=2), st.lists(NETWORKS, max_size=3)),
-    ),
-    max_size=12,
-)
 
 
 @given(STEPS)

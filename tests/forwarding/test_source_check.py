@@ -6,12 +6,12 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 import attrs
 from hypothesis import given
-from hypothesis import strategies as st
 
 from polevpn_trio.batch import SEQUENCES_ZERO, FrameBatch
 from polevpn_trio.forwarding.forwarder import Forwarder
 from polevpn_trio.forwarding.source_filter import MARTIAN, OWN, SPOOFED
 from polevpn_trio.frames.codec import C2S_IPDATA, GROUP_BY_DESTINATION, S2C_IPDATA, FrameReader
+from tests.forwarding.registrations import STEPS
 from tests.memory_links import frames, ipv4, ipv6, split
 
 
@@ -151,19 +151,6 @@ def test_who_was_exempt_is_not_any_more_after_it_has_gone() -> None:
     forwarder.unregister(berlin)
     send(forwarder, berlin, ipv4("203.0.113.7", "192.168.2.6"))
     assert oslo.taken == []
-
-
-ADDRESSES = st.integers(0, 3).map(lambda number: IPv4Address("10.8.0.0") + number)
-NETWORKS = st.sampled_from(
-    [IPv4Network(text) for text in ("0.0.0.0/0", "10.8.0.0/16", "10.8.0.0/30", "10.8.0.2/32")]
-)
-STEPS = st.lists(
-    st.tuples(
-        st.integers(0, 3),
-        st.none() | st.tuples(st.lists(ADDRESSES, max_size=2), st.lists(NETWORKS, max_size=3)),
-    ),
-    max_size=12,
-)
 
 
 @given(STEPS)
