@@ -22,7 +22,7 @@ LAYERS = (
     {"tun", "transport", "control"},
     {"nursery_tree", "site", "management", "dashboard", "site_peer", "uplink", "access", "doctor"},
     {"gateway_login", "hand_over", "router_statistics"},
-    {"gateway", "router"},
+    {"gateway", "hub", "listeners", "router"},
     {"lab", "commands"},
     {"__main__", "container"},
 )

@@ -22,8 +22,8 @@ from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames import codec
 from polevpn_trio.gateway import Gateway
 from polevpn_trio.hand_over import HAND_OVER_SECONDS
+from polevpn_trio.hub import GatewayConnection, Router
 from polevpn_trio.nursery_tree import Branch, open_root
-from polevpn_trio.router import GatewayConnection, Router
 from polevpn_trio.site import Site
 from polevpn_trio.transport.base import Link
 from tests.memory_device import MemoryDevice

@@ -22,8 +22,8 @@ from polevpn_trio.errors import LinkLost
 from polevpn_trio.forwarding.forwarder import Peer
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameRun
+from polevpn_trio.hub import MOST_RUNS, GatewayConnection, Router
 from polevpn_trio.nursery_tree import open_root
-from polevpn_trio.router import MOST_RUNS, GatewayConnection, Router
 from polevpn_trio.site import Site
 from polevpn_trio.site_peer import SitePeer
 from polevpn_trio.transport.outgoing import MAX_CONTROL_FRAMES

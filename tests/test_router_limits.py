@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import trio
 
-from polevpn_trio import router as router_module
 from polevpn_trio.control.config import ListenerConfig, RouterConfig
 from polevpn_trio.control.limits import Limits
 from polevpn_trio.errors import LinkLost
+from polevpn_trio.hub import Router
+from polevpn_trio.listeners import listen_tcp, listen_udp
 from polevpn_trio.nursery_tree import open_root
-from polevpn_trio.router import Router
 from polevpn_trio.transport import dtls
 from polevpn_trio.transport.udp import UdpSocket
 from tests.test_router_listeners import free_port, logs_in, secured, until_closed
@@ -34,7 +34,7 @@ async def listening(certificate: Any, scheme: str, limits: Limits) -> AsyncItera
         tls=listener if scheme == "tls" else None,
         limits=limits,
     )
-    listen = router_module._listen_udp if scheme == "kcp" else router_module._listen_tcp
+    listen = listen_udp if scheme == "kcp" else listen_tcp
     with trio.fail_after(20):
         async with open_root("router") as root:
             router = Router(config, root)
