@@ -12,27 +12,19 @@ from polevpn_trio.transport.base import (
     Buffer,
     Consume,
     ConsumePackets,
-    Link,
-    LinkStatistics,
-    Source,
 )
-from polevpn_trio.transport.stream_sender import StreamSender
 from polevpn_trio.transport.tls import LINGER_SECONDS, TlsStream
+from polevpn_trio.transport.tls_stream_link import TlsStreamLink
 
 
-class TlsLink(Link):
+class TlsLink(TlsStreamLink):
     """Frames in a TLS stream."""
 
     scheme = "tls"
 
     def __init__(self, stream: TlsStream, peer: str) -> None:
-        super().__init__(stream.identity())
-        self.peer = peer
-        self._stream = stream
-        self._sender = StreamSender(stream, self._join)
+        super().__init__(stream, peer, self._join_frames)
         self._failure: LinkLost | None = None
-        self._bytes_sent = 0
-        self._bytes_received = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Finish what the socket would not take at once, and at the end let the peer hear it."""
@@ -54,41 +46,14 @@ class TlsLink(Link):
                 await self._stream.linger()
             self._stream.close()
 
-    @property
-    def room(self) -> int:
-        """What the stream takes at once."""
-        return 0 if self._closed.is_set() else self._sender.room
+    def _fail(self, reason: str) -> None:
+        self._failure = LinkLost(reason)
+        self.close()
 
-    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        """Keep frames for the next flush, where they share a record."""
-        self._sender.give(buffers)
-
-    def pull_from(self, source: Source | None) -> None:
-        """Take frames from ``source`` whenever the kernel has few left."""
-        self._sender.pull_from(source)
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what is there; what goes wrong with that ends this link alone."""
-        if self._closed.is_set():
-            return
-        try:
-            self._sender.flush()
-        except trio.BrokenResourceError as error:
-            self._failure = LinkLost(f"cannot send: {error}")
-            self.close()
-
-    def _join(self, buffers: Sequence[Buffer]) -> Buffer:
+    def _join_frames(self, buffers: Sequence[Buffer]) -> Buffer:
         data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
         self._bytes_sent += len(data)
         return data
-
-    async def send_batch(self, buffers: Sequence[Buffer]) -> None:
-        """Send whole frames, small ones together in one record."""
-        try:
-            await self._stream.send_all(self._join(buffers))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise LinkLost(f"cannot send: {error}") from error
 
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream."""
@@ -129,22 +94,8 @@ class TlsLink(Link):
                 await rest
                 rest = None
 
-    async def drain(self) -> None:
-        """Return at once: what was sent is the kernel's to deliver, even after a close."""
-        await trio.lowlevel.checkpoint()
-
     def close(self) -> None:
         """Send close_notify and end the link; `run` closes the connection a little later."""
         self._stream.shut_down()
         super().close()
         self._sender.wake()
-
-    def statistics(self) -> LinkStatistics:
-        """Return the counters."""
-        return LinkStatistics(
-            transport=self.scheme,
-            peer=self.peer,
-            bytes_sent=self._bytes_sent,
-            bytes_received=self._bytes_received,
-            detail=self._stream.statistics(),
-        )

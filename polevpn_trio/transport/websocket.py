@@ -20,12 +20,9 @@ from polevpn_trio.transport.base import (
     Buffer,
     Consume,
     ConsumePackets,
-    Link,
-    LinkStatistics,
-    Source,
 )
-from polevpn_trio.transport.stream_sender import StreamSender
 from polevpn_trio.transport.tls import TlsStream
+from polevpn_trio.transport.tls_stream_link import TlsStreamLink
 from polevpn_trio.transport.web_server import serve_until_websocket
 from polevpn_trio.transport.websocket_frames import (
     GOING_AWAY,
@@ -66,24 +63,19 @@ async def open_websocket(stream: TlsStream, peer: str, host: str, path: str) -> 
     return WebSocketLink(stream, peer, is_client=True)
 
 
-class WebSocketLink(Link):
+class WebSocketLink(TlsStreamLink):
     """Frames in binary messages."""
 
     scheme = "wss"
 
     def __init__(self, stream: TlsStream, peer: str, *, is_client: bool) -> None:
         """Take over a stream whose opening handshake is done."""
-        super().__init__(stream.identity())
-        self.peer = peer
-        self._stream = stream
+        super().__init__(stream, peer, self._build_message)
         self._builder = WebSocketFrameBuilder(is_client, SystemRandom())
         self._reader = WebSocketFrameReader(not is_client)
-        self._sender = StreamSender(stream, self._build_message)
         self._receiving: trio.CancelScope | None = None
         self._receiver_left = trio.Event()
         self._failure: str | None = None
-        self._bytes_sent = 0
-        self._bytes_received = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what has to wait until the end, and then give the closing handshake a moment."""
@@ -129,36 +121,10 @@ class WebSocketLink(Link):
         except (trio.BrokenResourceError, trio.ClosedResourceError, BadPacket) as error:
             log.debug("wss %s: closing failed: %r", self.peer, error)
 
-    @property
-    def room(self) -> int:
-        """What the stream takes at once."""
-        return 0 if self._closed.is_set() else self._sender.room
-
-    def send_nowait(self, buffers: Sequence[Buffer]) -> None:
-        """Keep frames for the next flush, where they share a message."""
-        self._sender.give(buffers)
-
-    def pull_from(self, source: Source | None) -> None:
-        """Take frames from ``source`` whenever the kernel has few left."""
-        self._sender.pull_from(source)
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what is there; what goes wrong with that ends this link alone."""
-        if self._closed.is_set():
-            return
-        try:
-            self._sender.flush()
-        except trio.BrokenResourceError as error:
-            self._fail(f"cannot send: {error}")
-
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames as one message."""
         self._check_open()
-        try:
-            await self._stream.send_all(self._build_message(buffers))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise LinkLost(f"cannot send: {error}") from error
+        await super().send_batch(buffers)
 
     def _build_message(self, buffers: Sequence[Buffer]) -> memoryview:
         self._bytes_sent += sum(map(len, buffers))
@@ -253,23 +219,9 @@ class WebSocketLink(Link):
     def _lost(self) -> LinkLost:
         return LinkLost(self._failure or "the link was closed")
 
-    async def drain(self) -> None:
-        """Return at once: what was sent is the kernel's to deliver, even after a close."""
-        await trio.lowlevel.checkpoint()
-
     def close(self) -> None:
         """End the link for its users, and have `run` do the closing handshake."""
         super().close()
         self._sender.wake()
         if self._receiving is not None:
             self._receiving.cancel()
-
-    def statistics(self) -> LinkStatistics:
-        """Return the counters."""
-        return LinkStatistics(
-            transport=self.scheme,
-            peer=self.peer,
-            bytes_sent=self._bytes_sent,
-            bytes_received=self._bytes_received,
-            detail=self._stream.statistics(),
-        )
