@@ -45,14 +45,16 @@ def bar(x: float, y: float, width: float, height: float, fill: str) -> str:
     )
 
 
+def way(points: list[tuple[float, float]], colour: str, width: float = 1.5) -> str:
+    """Connect points by straight lines."""
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f"<polyline points='{corners}' fill='none' stroke='{colour}' stroke-width='{width:g}'/>"
+
+
 def curve(points: list[tuple[float, float]], colour: str, width: float = 2) -> str:
     """Connect points by straight lines, and mark each with a dot."""
-    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3'/>" for x, y in points)
-    return (
-        f"<g fill='{colour}'><polyline points='{way}' fill='none' stroke='{colour}' "
-        f"stroke-width='{width}'/>{dots}</g>"
-    )
+    return f"<g fill='{colour}'>{way(points, colour, width)}{dots}</g>"
 
 
 def document(width: float, height: float, parts: list[str]) -> str:
