@@ -109,9 +109,14 @@ examples:
   polevpn-trio keys site consultant --expires 2027-06-30 --route 192.168.1.0/24
 """,
     "list": """\
+With --json, a list of objects: name, closed_because (why it is not let in, "" if it is), expires
+(ISO 8601, null: never), keys (how many), certificates, addresses, networks, priority, rate_limit
+(Mbit/s, null: none), source_check, file.
+
 examples:
   polevpn-trio keys list
   polevpn-trio keys list berlin --config /etc/polevpn/router.json
+  polevpn-trio keys list --json
 """,
     "revoke": f"""\
 {_STANDS_IN}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 from polevpn_trio.access import derive_keys
-from polevpn_trio.control.changes import ROUTER_KEYS
+from polevpn_trio.control.changes import ROUTER_KEYS, Changes
 from polevpn_trio.control.config import RouterConfig, load_router
 from polevpn_trio.control.garbage import collect_when_grown, without_full_collections
 from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.open_files import allow_many_files
-from polevpn_trio.dashboard.service import start_dashboard
+from polevpn_trio.dashboard.service import DashboardService
 from polevpn_trio.hub import Router
 from polevpn_trio.listeners import listen_tcp, listen_udp
 from polevpn_trio.management.certificate_status import certificates_of
@@ -51,10 +52,6 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
                 await root.nursery.start(partial(listen_tcp, router, config.tls))
             table = RouterTable(router.forwarder, router.roster, own)
             root.start_soon("expiry", router.access.watch_time)
-            reloader = Reloader(
-                program, config, source, ROUTER_KEYS, router.adopt, prepare=derive_keys
-            )
-            root.start_soon("reload", reloader.serve)
             view = RouterView(
                 program,
                 root,
@@ -64,9 +61,18 @@ async def run(config: RouterConfig, source: Source[RouterConfig] | None = None) 
                 lambda: certificates_of(router.config),
                 lambda: router.admission.refused,
             )
+            dashboard = DashboardService(root, view)
+
+            async def adopt(changes: Changes[RouterConfig]) -> Sequence[str]:
+                with dashboard.changing(changes.config.dashboard) as change:
+                    cut = await router.adopt(changes)
+                    change()
+                return cut
+
+            reloader = Reloader(program, config, source, ROUTER_KEYS, adopt, prepare=derive_keys)
+            root.start_soon("reload", reloader.serve)
             await start_control(root, view, reloader)
             await start_metrics(root, view, config.metrics)
-            if config.dashboard is not None:
-                await start_dashboard(root, config.dashboard, view)
+            dashboard.start(config.dashboard)
             start_service_manager(root, view)
             log.info("ready")

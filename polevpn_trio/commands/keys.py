@@ -188,13 +188,16 @@ def list_command(options: argparse.Namespace) -> int:
     if options.site is not None and options.site not in sites:
         raise _unknown(options.site, config.path)
     now = datetime.datetime.now(datetime.UTC)
+    chosen = [site for name, site in sorted(sites.items()) if options.site in (None, name)]
+    if options.json:
+        print(json.dumps([_as_json(site, now) for site in chosen], indent=2))
+        return 0
     rows = [("site", "state", "proof", "addresses and networks", "file")]
-    for name, site in sorted(sites.items()):
-        if options.site in (None, name):
-            state = site.closed_because(now) or (
-                f"until {site.expires:%Y-%m-%d %H:%M}" if site.expires else "good"
-            )
-            rows.append((name, state, _proof(site), _claims(site), str(site.file)))
+    for site in chosen:
+        state = site.closed_because(now) or (
+            f"until {site.expires:%Y-%m-%d %H:%M}" if site.expires else "good"
+        )
+        rows.append((site.name, state, _proof(site), _claims(site), str(site.file)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
@@ -333,6 +336,23 @@ def _tell(told: str, done: str, site: KnownSite, config: RouterConfig) -> None:
 
 
 # --- Looks and files
+
+
+def _as_json(site: KnownSite, now: datetime.datetime) -> dict[str, object]:
+    """Everything that is known of a site but its secrets."""
+    return {
+        "name": site.name,
+        "closed_because": site.closed_because(now),
+        "expires": site.expires.isoformat() if site.expires else None,
+        "keys": len(site.verifiers),
+        "certificates": [format_fingerprint(each) for each in site.certificates],
+        "addresses": [str(each) for each in sorted(site.addresses, key=str)],
+        "networks": [str(each) for each in site.networks],
+        "priority": site.priority,
+        "rate_limit": site.rate_limit,
+        "source_check": site.source_check,
+        "file": str(site.file),
+    }
 
 
 def _proof(site: KnownSite) -> str:

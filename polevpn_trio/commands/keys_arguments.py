@@ -80,6 +80,7 @@ def add_parsers(add_command: AddCommand) -> None:
 
     listed = add("list", _list, "show the sites that a router knows")
     _add_site(listed, nargs="?")
+    listed.add_argument("--json", action="store_true", help="print JSON for programs to read")
     revoke = add("revoke", _revoke, "let a site in no more")
     _add_site(revoke)
     renew = add("renew", _renew, "give a site a new key beside the old one")

@@ -124,7 +124,8 @@ ROUTER_KEYS: tuple[Key, ...] = (
     Key(("native",), ("native", "features"), Effect.LATER),
     *_keys(Effect.LATER, "kcp_options.", **_KCP_OPTIONS),
     *_LOG_LEVEL,
-    *_keys(Effect.RESTART, "", tcp_congestion="tcp_congestion", dashboard="dashboard"),
+    *_keys(Effect.AT_ONCE, "", dashboard="dashboard"),
+    *_keys(Effect.RESTART, "", tcp_congestion="tcp_congestion"),
     *_CONTROL,
     *_METRICS,
 )

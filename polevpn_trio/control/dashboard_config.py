@@ -36,6 +36,8 @@ class DashboardConfig:
     cert_file: Path | None = None
     """PEM; None: plain HTTP, which is for this machine alone."""
     key_file: Path | None = None
+    pair_digest: bytes = attrs.field(default=b"", repr=False)
+    """Of what is in the two files."""
 
 
 class _Pair(Protocol):
@@ -43,6 +45,8 @@ class _Pair(Protocol):
     def cert_file(self) -> Path: ...
     @property
     def key_file(self) -> Path: ...
+    @property
+    def digest(self) -> bytes: ...
 
 
 def dashboard_config(
@@ -66,13 +70,11 @@ def dashboard_config(
     history = _history(members)
     if not members.flag("enable", True):
         return None
-    return DashboardConfig(
-        host,
-        port,
-        token,
-        history,
-        pair.cert_file if pair is not None else None,
-        pair.key_file if pair is not None else None,
+    config = DashboardConfig(host, port, token, history)
+    if pair is None:
+        return config
+    return attrs.evolve(
+        config, cert_file=pair.cert_file, key_file=pair.key_file, pair_digest=pair.digest
     )
 
 

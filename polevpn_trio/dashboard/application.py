@@ -16,7 +16,6 @@ Statuses, events, routes and explanations are those of docs/API.md.
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -128,8 +127,6 @@ class Application:
         self._recorder = recorder
         self._doorkeeper = doorkeeper
         self._secure = secure
-        # Browsers do not tell ports apart: through SSH, several routers may be one host to them.
-        self._cookie = f"polevpn-{secrets.token_hex(4)}"
         self._pages = pages.load()
         self._streams = 0
         routes = [
@@ -175,7 +172,7 @@ class Application:
             return _problem(401, "that is not the token in the router's token_file")
         response = Response(status_code=204)
         response.set_cookie(
-            self._cookie,
+            self._doorkeeper.cookie,
             session,
             max_age=int(SESSION_SECONDS),
             path="/api",
@@ -188,10 +185,14 @@ class Application:
     async def _logout(self, request: Request) -> Response:
         if not _from_our_page(request):
             return _problem(403, "a logout comes from the dashboard's own page")
-        self._doorkeeper.logout(request.cookies.get(self._cookie, ""))
+        self._doorkeeper.logout(request.cookies.get(self._doorkeeper.cookie, ""))
         response = Response(status_code=204)
         response.delete_cookie(
-            self._cookie, path="/api", secure=self._secure, httponly=True, samesite="strict"
+            self._doorkeeper.cookie,
+            path="/api",
+            secure=self._secure,
+            httponly=True,
+            samesite="strict",
         )
         return response
 
@@ -214,7 +215,9 @@ class Application:
         return checked
 
     def _ends(self, request: Request) -> float | None:
-        return self._doorkeeper.ends(request.cookies.get(self._cookie, ""), trio.current_time())
+        return self._doorkeeper.ends(
+            request.cookies.get(self._doorkeeper.cookie, ""), trio.current_time()
+        )
 
     async def _live(self, request: Request) -> Response:
         if self._streams >= MOST_STREAMS:

@@ -43,13 +43,35 @@ class DashboardStatistics:
 
 
 class Dashboard:
-    """The dashboard of one running program."""
+    """The dashboard of one running program, on a port that is open.
 
-    def __init__(self, config: DashboardConfig, view: View) -> None:
-        self._config = config
+    ``doorkeeper`` may be that of another one with the same token, so that sessions go on.
+    """
+
+    def __init__(
+        self,
+        config: DashboardConfig,
+        view: View,
+        listening: socket.socket,
+        doorkeeper: Doorkeeper | None = None,
+    ) -> None:
+        self.config = config
+        self.doorkeeper = doorkeeper or Doorkeeper(config.token)
+        self.listening = listening
+        self.ended = trio.Event()
+        self._scope = trio.CancelScope()
         self._view = view
         self._history = History(config.history)
         self._application: Application | None = None
+
+    @property
+    def url(self) -> str:
+        """Where browsers find it."""
+        return _url(self.config, self.listening)
+
+    def end(self) -> None:
+        """Have `run` return soon."""
+        self._scope.cancel()
 
     def statistics(self) -> DashboardStatistics | None:
         """Return the counters; None before it is up."""
@@ -57,38 +79,42 @@ class Dashboard:
             return None
         return DashboardStatistics(self._application.statistics(), self._history.statistics())
 
-    async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; started with the URL, when the port is open.
+    async def run(self, after: Dashboard | None = None) -> None:
+        """Serve until cancelled, or ended; not before another one has ended, who has the history.
 
-        Raises HostError if the port cannot be had. A fault of ours ends the dashboard alone.
+        A fault of ours ends the dashboard alone.
         """
-        config = self._config
-        with _listening(config.host, config.port) as listening:
-            url = _url(config, listening)
-            log.info("dashboard at %s", url)
-            # A router does not wait for the disk to be ready.
-            task_status.started(url)
-            with contained("dashboard"):
+        config = self.config
+        try:
+            if after is not None:
+                await after.ended.wait()
+            with self._scope, contained("dashboard"):
+                log.info("dashboard at %s", self.url)
                 await self._history.open()
                 async with recording(self._view, self._history) as recorder:
                     self._application = Application(
-                        recorder, Doorkeeper(config.token), secure=config.cert_file is not None
+                        recorder, self.doorkeeper, secure=config.cert_file is not None
                     )
                     await serve(
                         # Hypercorn and Starlette each have a type of their own for a scope.
                         self._application.asgi,  # type: ignore[arg-type]
-                        _hypercorn(config, listening),
+                        _hypercorn(config, self.listening),
                         mode="asgi",
                     )
+        finally:
+            self.listening.close()
+            self.ended.set()
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that hypercorn gets. Raises HostError."""
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port, with a socket that hypercorn gets. Raises HostError."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise advice.cannot_listen("tcp", host, port, error) from error
+    # So are its duplicates, which share that: one that blocked would hold up the router.
+    listening.setblocking(False)
     # Connections inherit it.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STUCK_SECONDS * 1000))
     return listening

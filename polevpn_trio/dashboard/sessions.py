@@ -28,6 +28,9 @@ class Doorkeeper:
     """Compares tokens, and remembers who came in."""
 
     def __init__(self, token: str) -> None:
+        # Browsers do not tell ports apart: through SSH, several routers may be one host to them.
+        self.cookie = f"polevpn-{secrets.token_hex(4)}"
+        """Name under which browsers keep their session."""
         self._digest = _digest(token)
         self._sessions: dict[str, float] = {}
         """When each began, by the digest of what the browser keeps."""

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from polevpn_trio.control.admission import REASONS
 from polevpn_trio.management.answers import DOWN, STATES, Path, SiteStatus, Status
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -101,6 +102,13 @@ def _of_router(status: Status) -> Iterator[Metric]:
     for reason, count in status.refused.items():
         refused.add_metric((reason,), count)
     yield refused
+    limited = _counter(
+        "connections_over_limit", "Connections that a limit of the router turned away.", ("limit",)
+    )
+    # An increase can be seen only of what has been there before.
+    for limit, count in (dict.fromkeys(REASONS, 0) | dict(status.limited)).items():
+        limited.add_metric((limit,), count)
+    yield limited
 
 
 def _of_servers(status: Status) -> Iterator[Metric]:

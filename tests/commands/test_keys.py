@@ -355,6 +355,32 @@ def test_sites_are_listed_with_their_state(folder: Path, capsys: Capture) -> Non
     assert "10.8.0.2, 192.168.1.0/24" in only
 
 
+def test_programs_get_the_list_as_json_without_secrets(folder: Path, capsys: Capture) -> None:
+    keys(capsys, "site", "berlin", "--network", "192.168.1.0/24", "--expires", "2999-12-31")
+    keys(capsys, "site", "oslo")
+    keys(capsys, "revoke", "oslo")
+    out, _ = keys(capsys, "list", "--json")
+    berlin, oslo = json.loads(out)
+    assert berlin == {
+        "name": "berlin",
+        "closed_because": "",
+        "expires": "3000-01-01T00:00:00+00:00",
+        "keys": 1,
+        "certificates": [],
+        "addresses": ["10.8.0.2"],
+        "networks": ["192.168.1.0/24"],
+        "priority": 100,
+        "rate_limit": None,
+        "source_check": True,
+        "file": str(Path("sites/berlin.json")),
+    }
+    assert (oslo["name"], oslo["closed_because"], oslo["expires"]) == ("oslo", "disabled", None)
+    assert [each["name"] for each in json.loads(keys(capsys, "list", "oslo", "--json")[0])] == [
+        "oslo"
+    ]
+    assert json.loads(Path("sites/berlin.json").read_text())["key_hash"] not in out
+
+
 @pytest.mark.parametrize("what", ["revoke", "renew", "drop-old", "list"])
 def test_an_unknown_site_is_named(folder: Path, capsys: Capture, what: str) -> None:
     keys(capsys, "site", "berlin")

@@ -6,22 +6,24 @@ import importlib.util
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import attrs
 import h11
 import pytest
 import trio
+import trio.testing
 
 from polevpn_trio.control.control_config import ControlConfig
 from polevpn_trio.control.dashboard_config import DashboardConfig
 from polevpn_trio.dashboard import recorder, server
-from polevpn_trio.dashboard.service import start_dashboard
+from polevpn_trio.dashboard.service import DashboardService
 from polevpn_trio.dashboard.store import HistoryStore
 from polevpn_trio.errors import HostError
 from polevpn_trio.management.service import managed
-from polevpn_trio.nursery_tree import open_root
+from polevpn_trio.nursery_tree import Branch, open_root
 from tests.conftest import Certificates
 from tests.dashboard.clients import Client
 from tests.dashboard.worlds import TOKEN, dashboard_of
@@ -43,7 +45,8 @@ async def served(folder: Path, port: int = 0) -> None:
     config = DashboardConfig("127.0.0.1", port, TOKEN, folder / "history.sqlite")
     with managed("router", Path("router.json"), ControlConfig(enabled=False), ()) as program:
         async with open_root("router") as root:
-            await start_dashboard(root, config, router_view(program, root))
+            DashboardService(root, router_view(program, root)).start(config)
+            await trio.testing.wait_all_tasks_blocked()
             assert [child.name for child in root.snapshot().children] == ["dashboard"]
             root.nursery.cancel_scope.cancel()
 
@@ -79,7 +82,113 @@ def test_what_is_not_installed_is_told_in_a_line(
     monkeypatch.setattr(importlib.util, "find_spec", without)
     error = host_error(tmp_path)
     assert told in str(error)
-    assert "polevpn-trio[dashboard]" in error.advice
+    assert f"`pip install {' '.join(sorted(absent))}`" in error.advice
+
+
+def changed_while_it_runs(
+    folder: Path, body: Callable[[DashboardService, DashboardConfig, Branch], Awaitable[None]]
+) -> None:
+    """Call ``body`` with the service of a router, and what its dashboard has begun with."""
+
+    async def main() -> None:
+        port = free_port()
+        config = DashboardConfig("127.0.0.1", port, TOKEN, folder / "history.sqlite")
+        with managed("router", Path("router.json"), ControlConfig(enabled=False), ()) as program:
+            with trio.fail_after(60):
+                async with open_root("router") as root:
+                    service = DashboardService(root, router_view(program, root))
+                    service.start(config)
+                    await body(service, config, root)
+                    root.nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def change(service: DashboardService, config: DashboardConfig | None) -> None:
+    with service.changing(config) as go_on:
+        go_on()
+
+
+def client_of(config: DashboardConfig) -> Client:
+    return Client(f"http://{config.host}:{config.port}/")
+
+
+def test_another_token_ends_the_sessions_of_the_old_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(service: DashboardService, config: DashboardConfig, root: Branch) -> None:
+        old, new = client_of(config), client_of(config)
+        assert (await old.login()).status == 204
+        change(service, attrs.evolve(config, token="another token, long enough"))
+        assert (await new.login("another token, long enough")).status == 204
+        assert (await old.get("/api/routes")).status == 401
+        assert (await old.login()).status == 401
+        assert [child.name for child in root.snapshot().children] == ["dashboard"]
+
+    changed_while_it_runs(tmp_path, body)
+    # The one before has let go of the file.
+    assert "history is kept in memory" not in caplog.text
+
+
+def test_sessions_outlive_what_is_not_about_them(tmp_path: Path) -> None:
+    async def body(service: DashboardService, config: DashboardConfig, root: Branch) -> None:
+        client = client_of(config)
+        await client.login()
+        change(service, attrs.evolve(config, history=tmp_path / "other.sqlite"))
+        assert (await client.get("/api/routes")).status == 200
+        assert (tmp_path / "other.sqlite").exists()
+
+    changed_while_it_runs(tmp_path, body)
+
+
+def test_it_moves_to_another_address(tmp_path: Path) -> None:
+    async def body(service: DashboardService, config: DashboardConfig, root: Branch) -> None:
+        elsewhere = attrs.evolve(config, port=free_port())
+        change(service, elsewhere)
+        assert (await client_of(elsewhere).login()).status == 204
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await client_of(config).login()
+
+    changed_while_it_runs(tmp_path, body)
+
+
+def test_what_cannot_be_changes_nothing(tmp_path: Path) -> None:
+    async def body(service: DashboardService, config: DashboardConfig, root: Branch) -> None:
+        client = client_of(config)
+        await client.login()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            elsewhere = attrs.evolve(config, port=taken.getsockname()[1])
+            with pytest.raises(HostError, match="cannot listen"), service.changing(elsewhere):
+                pytest.fail("it was to be refused")
+        # Somebody else has refused the rest of the file.
+        with service.changing(attrs.evolve(config, token="another token, long enough")):
+            pass
+        assert (await client.get("/api/routes")).status == 200
+
+    changed_while_it_runs(tmp_path, body)
+
+
+def test_it_is_switched_off_and_on(tmp_path: Path) -> None:
+    async def body(service: DashboardService, config: DashboardConfig, root: Branch) -> None:
+        off = service.dashboard.ended if service.dashboard else None
+        change(service, None)
+        assert off is not None
+        await off.wait()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await client_of(config).login()
+        change(service, config)
+        assert (await client_of(config).login()).status == 204
+        # At once again, and twice: the last one is in force, and each waits for the one before.
+        change(service, attrs.evolve(config, token="another token, long enough"))
+        change(service, config)
+        assert (await client_of(config).login()).status == 204
+
+    changed_while_it_runs(tmp_path, body)
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(tmp_path: Path) -> None:
@@ -95,9 +204,9 @@ def test_a_fault_of_ours_ends_the_dashboard_and_not_the_router(
     async def main() -> None:
         config = DashboardConfig("127.0.0.1", 0, TOKEN, tmp_path / "history.sqlite")
         with managed("router", Path("router.json"), ControlConfig(enabled=False), ()) as program:
-            async with open_root("router") as root:
-                with trio.fail_after(30):
-                    await start_dashboard(root, config, BrokenView(program))
+            with trio.fail_after(30):
+                async with open_root("router") as root:
+                    DashboardService(root, BrokenView(program)).start(config)
         assert [event.message for event in program.events.after(0, 10)][-1].startswith(
             "dashboard: internal error: ZeroDivisionError"
         )

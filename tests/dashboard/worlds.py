@@ -14,7 +14,7 @@ import trio
 
 from polevpn_trio.control.control_config import ControlConfig
 from polevpn_trio.control.dashboard_config import DashboardConfig
-from polevpn_trio.dashboard.server import Dashboard
+from polevpn_trio.dashboard.server import Dashboard, listen
 from polevpn_trio.forwarding.forwarder import Forwarder
 from polevpn_trio.management.answers import Trouble
 from polevpn_trio.management.measures import Counters, Passage, Reading
@@ -118,8 +118,10 @@ async def dashboard_of(
         with managed("router", Path("router.json"), control, warnings) as program, world.scope:
             async with open_root("router") as root:
                 table = RouterTable(world.forwarder, world.roster)
-                dashboard = Dashboard(config, RouterView(program, root, table, lambda: 7))
-                task_status.started(str(await root.nursery.start(dashboard.run)))
+                view = RouterView(program, root, table, lambda: 7)
+                dashboard = Dashboard(config, view, listen(config.host, config.port))
+                task_status.started(dashboard.url)
+                await dashboard.run()
         world.ended.set()
 
     async with trio.open_nursery() as nursery:

@@ -78,6 +78,7 @@ def router(*sites: SiteStatus) -> Status:
         strangers=6,
         refused={"wrong_key": 2, "closed_site": 0},
         certificates=(CertificateStatus("kcp", 1e9),),
+        limited={"handshakes_per_second": 9},
     )
 
 
@@ -140,6 +141,8 @@ def test_a_router_tells_whom_it_refused() -> None:
     assert found["polevpn_refused_logins_total", "wrong_key"] == 2
     assert found["polevpn_refused_logins_total", "closed_site"] == 0
     assert found["polevpn_connections_without_login_total",] == 6
+    assert found["polevpn_connections_over_limit_total", "handshakes_per_second"] == 9
+    assert found["polevpn_connections_over_limit_total", "unauthenticated"] == 0
     assert found["polevpn_certificate_expiry_timestamp_seconds", "kcp"] == 1e9
     assert found["polevpn_build_info", "compiled", "router", "1.2"] == 1
     assert not any(name[0].startswith("polevpn_server") for name in found)

@@ -99,15 +99,16 @@ function attention(status) {
 }
 
 function facts(status) {
-  const drops = Object.values(status.drops).reduce((sum, number) => sum + number, 0);
+  const sum = (counts) => Object.values(counts).reduce((all, number) => all + number, 0);
   return h(
     "dl",
     { class: "facts" },
     [
       ["Running for", duration(status.uptime)],
       ["Packets passed on", count(status.forwarded)],
-      ["Packets without a way", count(drops)],
+      ["Packets without a way", count(sum(status.drops))],
       ["Strangers turned away", count(status.strangers)],
+      ["Beyond a limit", count(sum(status.limited))],
       ["Version", `${status.version}${status.kernels === "compiled" ? "" : `, ${status.kernels} Python`}`],
     ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
   );
