@@ -9,8 +9,9 @@ The way of a received batch:
    into the session's bounded channel.
 3. Whoever owns the session takes them from there and opens them with
    `DtlsSession.open_batch_untrusted`.
-4. Handshake records go to trio.DTLSEndpoint through `HandshakeSocket`. It keeps no state for
-   peers whose address is not verified by a cookie.
+4. A ClientHello without a cookie that proves its address is answered with one, at once and within
+   bounds (`hello_cookies.py`), and leaves no state behind.
+5. Other handshake records go to trio.DTLSEndpoint through `HandshakeSocket`.
 
 What a stranger sends is dropped and counted; what a stranger sends in a peer's name (plaintext
 alerts, junk, replays, a ClientHello) never ends that peer's session.
@@ -51,6 +52,7 @@ from polevpn_trio.transport.handshake import (
     split_records_untrusted,
     take_over,
 )
+from polevpn_trio.transport.hello_cookies import HelloCookies
 from polevpn_trio.transport.openssl import ask_for_certificate, reason_of, use_pair
 from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket
@@ -152,6 +154,8 @@ class EndpointStatistics:
     ``stranger_dropped``: not a handshake, from an address without a session.
     ``malformed_dropped``: record lengths do not add up, or no record type of DTLS.
     ``small_hello_dropped``: a ClientHello shorter than its answer.
+    ``challenged``: a ClientHello without a cookie of ours, answered with one; ``unanswered``: one
+    beyond as many as are answered.
     ``not_serving_dropped``: a ClientHello, but nobody listens here.
     ``rate_limited``: handshake records beyond what an established peer may need.
     ``handshake_overflow``: handshake records that Trio was too slow for.
@@ -174,6 +178,8 @@ class EndpointStatistics:
     stranger_dropped: int
     malformed_dropped: int
     small_hello_dropped: int
+    challenged: int
+    unanswered: int
     not_serving_dropped: int
     rate_limited: int
     handshake_overflow: int
@@ -219,6 +225,9 @@ class DtlsEndpoint:
         self._udp = udp
         self._socket = HandshakeSocket(udp)
         self._dtls = trio.DTLSEndpoint(self._socket, incoming_packets_buffer=64)
+        self._cookies = HelloCookies(trio.current_time())
+        # What it would make at the first ClientHello.
+        self._dtls._listening_key = self._cookies.key
         self._sessions: dict[Address, DtlsSession] = {}
         self._handshakes: dict[Address, _Handshake] = {}
         self._serving = False
@@ -305,6 +314,8 @@ class DtlsEndpoint:
                 self._keep_early_untrusted(datagram, handshake)
             elif session is None:
                 self._counts["stranger_dropped"] += 1
+        elif is_client_hello_untrusted(datagram):
+            self._dispatch_hello_untrusted(datagram, address, handshake or session)
         elif kind in (records.HANDSHAKE, records.CHANGE_CIPHER_SPEC):
             try:
                 split_records_untrusted(datagram)
@@ -330,6 +341,28 @@ class DtlsEndpoint:
         else:
             handshake.early.append(datagram)
 
+    def _dispatch_hello_untrusted(
+        self, datagram: bytes, address: Address, known: DtlsSession | _Handshake | None
+    ) -> None:
+        now = trio.current_time()
+        if not self._serving:
+            self._counts["not_serving_dropped"] += 1
+        elif len(datagram) < SMALLEST_CLIENT_HELLO:
+            self._counts["small_hello_dropped"] += 1
+        elif known is not None and not known.handshake_tokens.take(now):
+            self._counts["rate_limited"] += 1
+        else:
+            try:
+                challenge = self._cookies.challenge_untrusted(datagram, address, now)
+            except BadPacket:
+                self._counts["malformed_dropped"] += 1
+                return
+            if challenge is None:
+                self._socket.feed(datagram, address)
+            elif challenge:
+                self._counts["challenged"] += 1
+                self._socket.send_nowait(challenge, address)
+
     def _dispatch_handshake_untrusted(
         self,
         datagram: bytes,
@@ -338,17 +371,7 @@ class DtlsEndpoint:
         handshake: _Handshake | None,
     ) -> None:
         now = trio.current_time()
-        if is_client_hello_untrusted(datagram):
-            known = handshake or session
-            if not self._serving:
-                self._counts["not_serving_dropped"] += 1
-            elif len(datagram) < SMALLEST_CLIENT_HELLO:
-                self._counts["small_hello_dropped"] += 1
-            elif known is not None and not known.handshake_tokens.take(now):
-                self._counts["rate_limited"] += 1
-            else:
-                self._socket.feed(datagram, address)
-        elif handshake is not None:
+        if handshake is not None:
             handshake.discard_openssl_resend()
             self._socket.feed(datagram, address)
         elif session is None:
@@ -565,6 +588,8 @@ class DtlsEndpoint:
             stranger_dropped=counts["stranger_dropped"],
             malformed_dropped=counts["malformed_dropped"],
             small_hello_dropped=counts["small_hello_dropped"],
+            challenged=counts["challenged"],
+            unanswered=self._cookies.unanswered,
             not_serving_dropped=counts["not_serving_dropped"],
             rate_limited=counts["rate_limited"],
             handshake_overflow=self._socket.overflow,

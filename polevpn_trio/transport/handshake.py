@@ -232,10 +232,11 @@ class HandshakeSocket(trio.socket.SocketType):
         else:
             if self._hello is None and is_client_hello_untrusted(datagram):
                 self._hello = datagram
-            self._send(datagram, address)
+            self.send_nowait(datagram, address)
         return len(datagram)
 
-    def _send(self, datagram: bytes, address: Address) -> None:
+    def send_nowait(self, datagram: bytes, address: Address) -> None:
+        """Send one datagram, which nothing is asked of, or drop and count it."""
         if not self._udp.send_batch_nowait(datagram, array("H", [len(datagram)]), 1, address):
             self.unsent += 1
 
@@ -248,7 +249,7 @@ class HandshakeSocket(trio.socket.SocketType):
         while not self._answered:
             await trio.sleep(HELLO_INTERVAL)
             if self._hello is not None and not self._answered:
-                self._send(self._hello, address)
+                self.send_nowait(self._hello, address)
 
     def close(self) -> None:
         """Let Trio's receive loop end. The UDP socket is not touched."""

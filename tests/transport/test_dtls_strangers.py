@@ -115,6 +115,26 @@ def test_before_the_cookie_comes_back_less_is_sent_than_was_received(certificate
     run(main)
 
 
+def test_a_flood_of_hellos_hides_nobody(certificates: Any) -> None:
+    async def main() -> None:
+        network = Network()
+        async with router(network, certificates.ecdsa) as (ours, _):
+            async with gateway(network) as endpoint:
+                await connect(endpoint, within=5)
+            hello = network.sent(CLIENT)[0]
+            async with gateway(network, ("10.0.0.3", 1)) as endpoint:
+                # Far more at once than Trio has a queue for.
+                for number in range(900):
+                    network.inject((f"192.0.2.{number % 250}", number), SERVER, hello)
+                # Less than it takes to say hello again.
+                await connect(endpoint, within=0.5)
+            statistics = ours.endpoint.statistics()
+            assert statistics.challenged == 902
+            assert statistics.handshake_overflow == statistics.unanswered == 0
+
+    run(main)
+
+
 def test_hellos_are_dropped_where_nobody_listens() -> None:
     async def main() -> None:
         network = Network()
