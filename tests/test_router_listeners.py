@@ -193,6 +193,34 @@ def test_whoever_begins_with_no_frame_finds_a_web_server(
     trio.run(main)
 
 
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["http/1.1"], "http/1.1"),
+        (["h2", "http/1.1"], "http/1.1"),
+        (["h2"], None),
+        ([], None),
+    ],
+)
+def test_who_asks_what_to_speak_is_told_http(
+    certificates: Any, offered: list[str], chosen: str | None
+) -> None:
+    async def main() -> None:
+        async with running(certificates.ecdsa) as port:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            if offered:
+                context.set_alpn_protocols(offered)
+            stream = trio.SSLStream(await trio.open_tcp_stream("127.0.0.1", port), context)
+            await stream.do_handshake()
+            assert stream.selected_alpn_protocol() == chosen
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: r\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 404 Not Found\r\n")
+            await trio.aclose_forcefully(stream)
+
+    trio.run(main)
+
+
 def test_a_flood_of_silent_clients_locks_nobody_out(certificates: Any) -> None:
     async def main() -> None:
         limits = Limits(unauthenticated=8)

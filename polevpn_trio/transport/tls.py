@@ -43,19 +43,27 @@ LINGER_SECONDS = 0.5
 _TLS_1_2_SUITES = b"ECDH+AESGCM:ECDH+CHACHA20:!aNULL"
 _TLS_1_3_SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
+_HTTP = b"http/1.1"
+
 
 def server_context(
     cert_file: Path, key_file: Path, *, ask_certificate: bool = False
 ) -> SSL.Context:
-    """Make the context of a listener: TLS 1.2 and 1.3.
+    """Make the context of a listener: TLS 1.2 and 1.3, and HTTP/1.1 for who asks by ALPN.
 
     Raises HostError when OpenSSL does not take the files.
     """
     context = _context(SSL.TLS_SERVER_METHOD)
     use_pair(context, cert_file, key_file)
+    context.set_alpn_select_callback(_choose_http)
     if ask_certificate:
         ask_for_certificate(context)
     return context
+
+
+def _choose_http(_: SSL.Connection, offered: list[bytes]) -> bytes | SSL._NoOverlappingProtocols:
+    """Do as a web server does that is asked what to speak (RFC 7301); gateways do not ask."""
+    return _HTTP if _HTTP in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 def client_context(own: CertificatePair | None = None) -> SSL.Context:
