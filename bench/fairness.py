@@ -17,27 +17,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.case_by_case import victims
 from bench.case_by_case.command import Benchmark, Case, Outcome, Series, at_least_one, main
 from bench.case_by_case.flooder import LARGE, SMALL
 from bench.case_by_case.gateways import nth_address
 from bench.case_by_case.memory import Watch, bound_mib
-from bench.case_by_case.stage import Stage, first_words, pin, settle
+from bench.case_by_case.stage import Stage, first_words, settle
 from bench.case_by_case.targets import Target
 from bench.side_by_side import traffic
-from bench.side_by_side.network import SECOND, RunFailed, cpu_seconds
+from bench.side_by_side.network import RunFailed
 from bench.side_by_side.results import Measure
-from polevpn_trio.lab import probes
 from polevpn_trio.lab.namespaces import Lab, Process
 from polevpn_trio.lab.overlay import TRANSPORTS
 
@@ -45,10 +43,6 @@ FLOODER, LIVE, STALLED, NOWHERE = (nth_address(number) for number in (1, 0, 0, 4
 """Addresses: of the flooder, of the fourth site (alive or stopped), of nobody."""
 
 LOGIN_TIMEOUT = 20.0
-
-PING_INTERVAL = 0.01
-
-CALIBRATION_SECONDS = 3
 
 # --- flood
 
@@ -96,66 +90,26 @@ FLOODS: dict[str, tuple[str, list[str]]] = {
 }
 
 
-@contextmanager
-def apart(stage: Stage) -> Iterator[None]:
-    """Give the router a core of its own; this program, and what it starts, keep to the others."""
-    cores = os.sched_getaffinity(0)
-    if len(cores) < 2:
-        raise RunFailed("two processor cores are needed")
-    own = {min(cores)}
-    pin(stage.router, own)
-    for each in stage.tunnel.programs.all[1:]:
-        pin(each, cores - own)
-    os.sched_setaffinity(0, cores - own)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
 def flooded_by(kind: str, options: argparse.Namespace) -> Outcome:
     """Measure the victims during one kind of flood."""
     if not traffic.has_iperf3():
         raise RunFailed("iperf3 is not installed")
     with Lab() as lab:
         stage = Stage(lab, options.transport)
-        with apart(stage):
+        with victims.apart(stage):
             fourth = stage.start("crowd", "fourth", ["--size", "1", "--idle-class"])
             first_words(fourth, LOGIN_TIMEOUT)
-            carried, _ = traffic.one_stream(stage.tunnel, CALIBRATION_SECONDS)
-            offered = carried * options.share / 100
+            offered = victims.offered_rate(stage, options.share)
             words = [*FLOODS[kind][1], "--own", str(FLOODER), "--idle-class"]
             flooder = stage.start("flooder", "flooder", words)
             first_words(flooder, LOGIN_TIMEOUT)
             if "stalled" in kind:
                 fourth.send_signal(signal.SIGSTOP)
             settle()
-            figures = _victims(stage, offered, options.seconds)
+            figures = victims.measure(stage, offered, options.seconds)
             stage.check(flooder, fourth)
             figures["flood"] = _rate(flooder)
     return Outcome({"offered": offered, **figures})
-
-
-def _victims(stage: Stage, offered: float, seconds: int) -> dict[str, float]:
-    """Run the limited stream with pings beside it."""
-    limit = ["-b", f"{offered * 1e6:.0f}"]
-    bulk = traffic.Bulk.start(stage.tunnel, seconds + 2, limit)
-    time.sleep(1)
-    used, began = cpu_seconds(stage.router), time.monotonic()
-    echo = stage.tunnel.network.first.call(
-        probes.ping, SECOND, count=round(seconds / PING_INTERVAL), interval=PING_INTERVAL
-    )
-    busy = (cpu_seconds(stage.router) - used) / (time.monotonic() - began)
-    if not echo.received:
-        raise RunFailed("no echo request was answered")
-    return {
-        "stream": bulk.finish(),
-        "ping": echo.average,
-        "ping_p99": echo.percentile(99),
-        "ping_longest": echo.maximum,
-        "ping_lost": echo.lost / echo.sent * 100,
-        "router": busy * 100,
-    }
 
 
 def _rate(flooder: Process) -> float:

@@ -323,7 +323,8 @@ def _run(turn: Turn, options: argparse.Namespace, found: Findings) -> Run:
         ValueError,
     ) as error:
         problem = " ".join(str(error).split()) or type(error).__name__
-        run = Run(turn.round, part, name, {}, problem)
+        figures = error.figures if isinstance(error, RunFailed) else {}
+        run = Run(turn.round, part, name, figures, problem)
     found.runs.append(run)
     return run
 

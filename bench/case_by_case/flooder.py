@@ -6,6 +6,7 @@ how much it has sent. What a real gateway spends on its TUN device it saves, so 
 ``packets``: UDP packets of ``--size`` bytes to ``--to``. ``scan``: the same, each to another one
 from there on. ``forged``: records that open with no key, straight from its session's socket;
 ``tiny``: small ones of these, without segmentation offload, so that each is an event of its own.
+``frames``: frames of 64 KB that hold nothing but zeros, which is no IP packet.
 ``nothing``: it only burns its processor time, which is what the others are compared with.
 """
 
@@ -35,11 +36,12 @@ from bench.case_by_case.gateways import (
 from polevpn_trio.control.config import ServerUrl
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames import codec
+from polevpn_trio.frames.messages import MAX_BODY
 from polevpn_trio.lab.probes import internet_checksum
 from polevpn_trio.transport.base import SEND_BATCH_BYTES
 from polevpn_trio.transport.kcp import KcpLink
 
-KINDS = ("packets", "scan", "forged", "tiny", "nothing")
+KINDS = ("packets", "scan", "forged", "tiny", "frames", "nothing")
 
 SMALL, LARGE = 28 + 32, 1400
 """Bytes of IP packets that flooders send: with 32 bytes of payload, and nearly full."""
@@ -49,6 +51,9 @@ FORGED_SIZE, FORGED_COUNT = 1387, 46
 
 TINY_SIZE = 50
 """Bytes of a record with nothing in it but what a record must have."""
+
+FRAME_OF_NOTHING = codec.build_frame(codec.C2S_IPDATA, bytes(MAX_BODY))
+"""The largest frame that there is, with zeros in it."""
 
 SCANNED = 1 << 16
 """Addresses that a scan goes through before it begins anew."""
@@ -127,6 +132,13 @@ class Flooder:
             self.sent += SCANNED // len(batches)
             await trio.lowlevel.checkpoint()
 
+    async def send_frames(self) -> None:
+        """Send frames of nothing, for ever."""
+        while True:
+            await self._gateway.link.send_batch([FRAME_OF_NOTHING])
+            self.sent += 1
+            await trio.lowlevel.checkpoint()
+
     async def send_forged(self, size: int, at_once: int) -> None:
         """Send forged records, ``at_once`` in each system call, for ever."""
         link = self._gateway.link
@@ -193,6 +205,7 @@ def main(argv: list[str]) -> int:
         "scan": lambda flooder: flooder.scan(scanning_batches(options.own, to, options.size)),
         "forged": lambda flooder: flooder.send_forged(FORGED_SIZE, FORGED_COUNT),
         "tiny": lambda flooder: flooder.send_forged(TINY_SIZE, 1),
+        "frames": lambda flooder: flooder.send_frames(),
         "nothing": lambda flooder: flooder.burn(),
     }
     member = Member(key_from(options.key_file), options.own)

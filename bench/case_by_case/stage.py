@@ -45,6 +45,36 @@ class Logins:
     seconds: float
 
 
+@attrs.frozen
+class Machine:
+    """A machine beside the two gateways'."""
+
+    host: Host
+    number: int
+    url: str
+    """Of the router, as this machine reaches it."""
+
+    @property
+    def address(self) -> str:
+        """Its own, on the cable to the router."""
+        return f"198.18.{self.number}.2"
+
+    @property
+    def router_interface(self) -> str:
+        """The router's end of the cable."""
+        return f"site{self.number}"
+
+    def start(self, module: str, options: Sequence[str]) -> Process:
+        """Start one of the programs of this folder here.
+
+        It is given the router's URL, a file with the key, and ``options``.
+        """
+        key = self.host.write_file("key", KEY, mode=0o600)
+        program = [sys.executable, "-m", f"bench.case_by_case.{module}"]
+        words = [*program, self.url, str(key), *options]
+        return self.host.start(words, name=self.host.name, environment=python_path())
+
+
 class Stage:
     """A router with two real gateways over one transport, in a lab."""
 
@@ -60,8 +90,8 @@ class Stage:
         """The router's process."""
         return self.tunnel.programs.all[0]
 
-    def machine(self, name: str) -> tuple[Host, str]:
-        """Add a machine with a cable to the router; return it and the router's URL from there."""
+    def machine(self, name: str) -> Machine:
+        """Add a machine with a cable to the router."""
         router = self.tunnel.network.router
         number = _FIRST_MACHINE + self._machines
         self._machines += 1
@@ -69,17 +99,11 @@ class Stage:
         self.lab.connect(host, "wan", router, f"site{number}")
         router.add_addresses(f"site{number}", f"198.18.{number}.1/24")
         host.add_addresses("wan", f"198.18.{number}.2/24")
-        return host, f"{self.transport}://198.18.{number}.1:{PORT}"
+        return Machine(host, number, f"{self.transport}://198.18.{number}.1:{PORT}")
 
     def start(self, module: str, name: str, options: Sequence[str]) -> Process:
-        """Start one of the programs of this folder on a machine of its own.
-
-        It is given the router's URL, a file with the key, and ``options``.
-        """
-        host, url = self.machine(name)
-        key = host.write_file("key", KEY, mode=0o600)
-        words = [sys.executable, "-m", f"bench.case_by_case.{module}", url, str(key), *options]
-        return host.start(words, name=name, environment=python_path())
+        """Start one of the programs of this folder on a machine of its own."""
+        return self.machine(name).start(module, options)
 
     def log_in(self, size: int, at_once: int = AT_ONCE) -> Logins:
         """Let a crowd of gateways log in. Raises RunFailed."""

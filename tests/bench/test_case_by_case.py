@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import fairness, scale
+from bench import attacks, fairness, scale
 from bench.case_by_case.command import Benchmark, Case, Outcome, Series, in_turns, main, plot_file
 from bench.case_by_case.targets import Target, verdicts
 from bench.side_by_side.results import Measure, Run, summarise
 
-BENCHMARKS = (scale.BENCHMARK, fairness.BENCHMARK)
+BENCHMARKS = (scale.BENCHMARK, fairness.BENCHMARK, attacks.BENCHMARK)
 SPEED = Measure("speed", "One stream", "Mbit/s", "higher")
 
 
