@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from polevpn_trio.control.config import GatewayConfig, RouterConfig
     from polevpn_trio.management.reload import Source
+    from polevpn_trio.tun.device import TunDevice
 
 # Everything heavier is imported by the command that needs it: `check` should answer at once.
 
@@ -43,6 +45,7 @@ of it reach us twice, but mean it once."""
 _log = ContextLogger(logging.getLogger("polevpn_trio.main"))
 
 _Config = TypeVar("_Config", bound="RouterConfig | GatewayConfig")
+_Opened = TypeVar("_Opened")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,7 +168,7 @@ def _router(options: argparse.Namespace) -> int:
     config = _start_log("router", load(), options)
     from polevpn_trio import router
 
-    return _run(router.run, config, load)
+    return _run(router.run, config, load, router.opened, lambda opened: opened.interface)
 
 
 def _gateway(options: argparse.Namespace) -> int:
@@ -174,8 +177,12 @@ def _gateway(options: argparse.Namespace) -> int:
     load = _loader(load_gateway, "gateway", options)
     config = _start_log("gateway", load(), options)
     from polevpn_trio import gateway
+    from polevpn_trio.site import open_device
 
-    return _run(gateway.run, config, load)
+    def opened(config: GatewayConfig) -> TunDevice:
+        return open_device(config.site)
+
+    return _run(gateway.run, config, load, opened, lambda device: device.name)
 
 
 def _loader(
@@ -225,17 +232,26 @@ def _start_log(role: str, config: _Config, options: argparse.Namespace) -> _Conf
 
 
 def _run(
-    role: Callable[[_Config, Source[_Config]], Coroutine[Any, Any, None]],
+    role: Callable[[_Config, Source[_Config], _Opened], Coroutine[Any, Any, None]],
     config: _Config,
     load: Callable[[], _Config],
+    opened: Callable[[_Config], AbstractContextManager[_Opened]],
+    interface: Callable[[_Opened], str | None],
 ) -> int:
-    """Run a role to its end; its expected errors become one line each."""
+    """Run a role to its end; its expected errors become one line each.
+
+    It is given what was ``opened`` before it gives up the rights that this takes; ``interface``
+    names the TUN device among that.
+    """
     import trio
 
     from polevpn_trio.management.reload import Source
+    from polevpn_trio.privileges import rights
 
     try:
-        trio.run(_until_signalled, role, config, Source(load))
+        with opened(config) as given:
+            rights.give_up(config, interface(given), load)
+            trio.run(_until_signalled, role, config, Source(load), given)
     except BaseException as error:
         leaves = list(_leaves(error))
         expected = [leaf for leaf in leaves if isinstance(leaf, PoleVpnError)]
@@ -251,16 +267,17 @@ def _run(
 
 
 async def _until_signalled(
-    role: Callable[[_Config, Source[_Config]], Coroutine[Any, Any, None]],
+    role: Callable[[_Config, Source[_Config], _Opened], Coroutine[Any, Any, None]],
     config: _Config,
     source: Source[_Config],
+    given: _Opened,
 ) -> None:
     import trio
 
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
             await nursery.start(_watch_signals, scope, source)
-            await role(config, source)
+            await role(config, source, given)
         nursery.cancel_scope.cancel()
 
 

@@ -74,9 +74,12 @@ class ListenerContexts:
 class Access:
     """The rules in force, and who is joined by them."""
 
-    def __init__(self, config: RouterConfig) -> None:
-        """Raises HostError when a certificate cannot be used."""
-        self.contexts = ListenerContexts.of(config)
+    def __init__(self, config: RouterConfig, contexts: ListenerContexts | None = None) -> None:
+        """``contexts`` are those of ``config``, by default made now.
+
+        Raises HostError when a certificate cannot be used.
+        """
+        self.contexts = contexts or ListenerContexts.of(config)
         self._sites = config.sites
         self._authenticator = _authenticator(config)
         self._changed = trio.Event()

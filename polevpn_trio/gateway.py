@@ -35,13 +35,12 @@ from polevpn_trio.management.reload import Reloader, Source
 from polevpn_trio.management.service import managed, start_control, start_metrics
 from polevpn_trio.management.service_manager import start_service_manager
 from polevpn_trio.management.uplinks import Uplinks
-from polevpn_trio.management.view import Program
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
 from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
 from polevpn_trio.transport.outgoing import OutgoingQueue
-from polevpn_trio.tun.device import TunStatistics
+from polevpn_trio.tun.device import TunDevice, TunStatistics
 from polevpn_trio.uplink import GatewayStatistics, LinkSettings, Uplink
 
 log = ContextLogger(logging.getLogger(__name__))
@@ -651,46 +650,47 @@ class Connection:
         return True
 
 
-async def run(config: GatewayConfig, source: Source[GatewayConfig] | None = None) -> None:
+async def run(
+    config: GatewayConfig,
+    source: Source[GatewayConfig] | None = None,
+    device: TunDevice | None = None,
+) -> None:
     """Be a gateway until cancelled; go on with what comes from ``source``, by default its file.
 
-    Raises HostError when this machine lacks something or does not let us.
+    ``device`` is its TUN device, by default made now. Raises HostError when this machine lacks
+    something or does not let us.
     """
     source = source or Source(partial(load_gateway, config.path))
     with managed("gateway", config.path, config.control, config.warnings) as program:
-        await _run(config, program, source)
-
-
-async def _run(config: GatewayConfig, program: Program, source: Source[GatewayConfig]) -> None:
-    names = NameBook()
-    if any(network.prefixlen == 0 for network in config.site.route_networks):
-        # Once everything goes through the tunnel, so does the name server.
-        await names.look_all_up(config.servers, config.connect_timeout)
-    async with open_site(config.site) as site, open_root("gateway") as root:
-        dialer = Dialer.of(config, site.network.keep_reachable, names)
-        gateway = Gateway(config, site, dialer, root)
-        root.start_soon("tun reader", gateway.read_tun)
-        root.start_soon("tun writer", site.write, site.statistics)
-        root.start_soon("connector", gateway.connect)
-        view = GatewayView(
-            program,
-            root,
-            gateway.uplinks,
-            lambda: gateway.site_config,
-            site.device.name,
-            gateway.drops,
-            certificates=gateway.certificates,
-        )
-        reloader = Reloader(
-            program,
-            config,
-            source,
-            GATEWAY_KEYS,
-            gateway.adopt,
-            prepare=lambda new: new.key and SiteKey.derive(new.key, new.name),
-            missing=gateway.unsettled,
-        )
-        root.start_soon("reload", reloader.serve)
-        await start_control(root, view, reloader)
-        await start_metrics(root, view, config.metrics)
-        start_service_manager(root, view)
+        names = NameBook()
+        if any(network.prefixlen == 0 for network in config.site.route_networks):
+            # Once everything goes through the tunnel, so does the name server.
+            await names.look_all_up(config.servers, config.connect_timeout)
+        async with open_site(config.site, device) as site, open_root("gateway") as root:
+            dialer = Dialer.of(config, site.network.keep_reachable, names)
+            gateway = Gateway(config, site, dialer, root)
+            root.start_soon("tun reader", gateway.read_tun)
+            root.start_soon("tun writer", site.write, site.statistics)
+            root.start_soon("connector", gateway.connect)
+            view = GatewayView(
+                program,
+                root,
+                gateway.uplinks,
+                lambda: gateway.site_config,
+                site.device.name,
+                gateway.drops,
+                certificates=gateway.certificates,
+            )
+            reloader = Reloader(
+                program,
+                config,
+                source,
+                GATEWAY_KEYS,
+                gateway.adopt,
+                prepare=lambda new: new.key and SiteKey.derive(new.key, new.name),
+                missing=gateway.unsettled,
+            )
+            root.start_soon("reload", reloader.serve)
+            await start_control(root, view, reloader)
+            await start_metrics(root, view, config.metrics)
+            start_service_manager(root, view)

@@ -84,11 +84,13 @@ REFUSAL_SECONDS = 2.0
 class Router:
     """What the connections of one router share."""
 
-    def __init__(self, config: RouterConfig, root: Branch) -> None:
+    def __init__(
+        self, config: RouterConfig, root: Branch, contexts: ListenerContexts | None = None
+    ) -> None:
         self.config = config
         self.root = root
         self.forwarder = Forwarder(source_check=config.source_check)
-        self.access = Access(config)
+        self.access = Access(config, contexts)
         self.roster = Roster()
         for name in self.access.open_sites(config):
             self.roster.expect(name, trio.current_time())

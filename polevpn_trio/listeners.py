@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
+from collections.abc import Sequence
 from functools import partial
 
+import attrs
 import trio
 from OpenSSL import SSL
 
 from polevpn_trio.control import advice
 from polevpn_trio.control.admission import REASONS
-from polevpn_trio.control.config import ListenerConfig
+from polevpn_trio.control.config import ListenerConfig, RouterConfig
 from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.web import WebSite
+from polevpn_trio.errors import HostError
 from polevpn_trio.hub import GatewayConnection, Router
 from polevpn_trio.management.answers import Trouble
 from polevpn_trio.router_statistics import (
     UdpListenerStatistics,
 )
-from polevpn_trio.transport import dtls, tls
+from polevpn_trio.transport import dtls
 from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.openssl import follow
@@ -32,18 +36,91 @@ log = ContextLogger(logging.getLogger("polevpn_trio.router"))
 LISTEN_BACKLOG = 1024
 
 
-async def listen_udp(
-    router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Accept gateways by KCP over DTLS."""
-    access = router.access
-    # What is shown is another context's business as soon as there is one.
-    context = dtls.server_context(config.cert_file, config.key_file)
-    follow(context, lambda: access.contexts.kcp or context)
+@attrs.frozen
+class Ports:
+    """The sockets that a router listens on. Opened before anything is served, by `open_ports`."""
+
+    udp: UdpSocket | None
+    tcp: tuple[socket.socket, ...]
+
+    def close(self) -> None:
+        """Close those that nobody has closed yet."""
+        if self.udp is not None:
+            self.udp.close()
+        for listening in self.tcp:
+            listening.close()
+
+
+def open_ports(config: RouterConfig) -> Ports:
+    """Open the ports of a configuration. Raises HostError, and then none is open."""
+    udp = open_udp(config.kcp) if config.kcp is not None else None
     try:
-        udp = UdpSocket.bind(config.host, config.port)
+        tcp = open_tcp(config.tls, config.tcp_congestion) if config.tls is not None else ()
+    except HostError:
+        if udp is not None:
+            udp.close()
+        raise
+    return Ports(udp, tuple(tcp))
+
+
+def open_udp(config: ListenerConfig) -> UdpSocket:
+    """Open a UDP port. Raises HostError."""
+    try:
+        return UdpSocket.bind(config.host, config.port)
     except OSError as error:
         raise advice.cannot_listen("udp", config.host, config.port, error) from error
+
+
+def open_tcp(config: ListenerConfig, congestion: str) -> list[socket.socket]:
+    """Listen on a TCP port, on each address that its host has. Raises HostError.
+
+    ``congestion`` names the kernel's congestion control for what comes; "" leaves its own choice.
+    """
+    opened: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(
+            config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                listening = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT:
+                    # A machine without IPv6, or without IPv4.
+                    continue
+                raise
+            opened.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind(address)
+            listening.listen(LISTEN_BACKLOG)
+        if not opened:
+            raise OSError(errno.EAFNOSUPPORT, "this machine has no such addresses")
+    except OSError as error:
+        for listening in opened:
+            listening.close()
+        raise advice.cannot_listen("tcp", config.host, config.port, error) from error
+    for listening in opened:
+        # Which the connections inherit.
+        if congestion and not choose_congestion_control(listening, congestion):
+            log.info("this kernel does not let us use the congestion control %s", congestion)
+    return opened
+
+
+async def listen_udp(
+    router: Router,
+    config: ListenerConfig,
+    opened: UdpSocket | None = None,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Accept gateways by KCP over DTLS, on a port that is ``opened`` already or opened now."""
+    access = router.access
+    first = access.contexts.kcp
+    assert first is not None
+    # What is shown is another context's business as soon as there is one.
+    follow(first, lambda: access.contexts.kcp or first)
+    udp = opened or open_udp(config)
     endpoint = router.endpoint = dtls.DtlsEndpoint(udp)
 
     async def handle(session: dtls.DtlsSession) -> None:
@@ -61,7 +138,7 @@ async def listen_udp(
             await branch.nursery.start(
                 partial(
                     endpoint.serve,
-                    context,
+                    first,
                     handle,
                     handshake_timeout=router.config.auth_timeout,
                     max_half_open=router.config.limits.unauthenticated,
@@ -75,22 +152,19 @@ async def listen_udp(
 
 
 async def listen_tcp(
-    router: Router, config: ListenerConfig, *, task_status: trio.TaskStatus[None]
+    router: Router,
+    config: ListenerConfig,
+    opened: Sequence[socket.socket] = (),
+    *,
+    task_status: trio.TaskStatus[None],
 ) -> None:
-    """Accept gateways by TLS and WebSocket."""
-    first = tls.server_context(config.cert_file, config.key_file)
-    try:
-        listeners = await trio.open_tcp_listeners(
-            config.port, host=config.host or None, backlog=LISTEN_BACKLOG
-        )
-    except OSError as error:
-        raise advice.cannot_listen("tcp", config.host, config.port, error) from error
-
-    # Which the connections inherit.
-    name = router.config.tcp_congestion
-    for listener in listeners:
-        if name and not choose_congestion_control(listener.socket, name):
-            log.info("this kernel does not let us use the congestion control %s", name)
+    """Accept gateways by TLS and WebSocket, on a port that is ``opened`` already or opened now."""
+    first = router.access.contexts.tls
+    assert first is not None
+    listeners = [
+        trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+        for listening in opened or open_tcp(config, router.config.tcp_congestion)
+    ]
 
     async def handle(stream: trio.SocketStream) -> None:
         context = router.access.contexts.tls or first

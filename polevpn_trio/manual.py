@@ -31,7 +31,8 @@ ROUTER = f"""\
 {_SIGNALS}
 rights:
   Ports below 1024 need root or CAP_NET_BIND_SERVICE; a "site" in the configuration needs
-  CAP_NET_ADMIN and /dev/net/tun. A router that only forwards needs neither.
+  CAP_NET_ADMIN and /dev/net/tun. A router that only forwards needs neither. Started by root it
+  becomes "user" of its configuration, if that says one, and keeps no other rights.
 
 example:
   sudo polevpn-trio router --config /etc/polevpn/router.json --log-level debug
@@ -40,7 +41,8 @@ example:
 GATEWAY = f"""\
 {_SIGNALS}
 rights:
-  The TUN device, addresses and routes need root or CAP_NET_ADMIN, and /dev/net/tun.
+  The TUN device, addresses and routes need root or CAP_NET_ADMIN, and /dev/net/tun. Started by
+  root it becomes "user" of its configuration, if that says one, and keeps CAP_NET_ADMIN alone.
 
 example:
   sudo polevpn-trio gateway --config /etc/polevpn/gateway.json

@@ -183,13 +183,18 @@ class Site:
         )
 
 
-@asynccontextmanager
-async def open_site(config: SiteConfig) -> AsyncIterator[Site]:
-    """Create the TUN device with its addresses and routes; all of it is undone at the end.
+def open_device(config: SiteConfig) -> TunDevice:
+    """Create the TUN device of a site, without an address yet. Raises HostError."""
+    return TunDevice.open(config.interface, config.mtu, mss_clamp=config.mss_clamp)
 
-    Raises HostError when this machine does not let us.
+
+@asynccontextmanager
+async def open_site(config: SiteConfig, device: TunDevice | None = None) -> AsyncIterator[Site]:
+    """Give a TUN device, by default a new one, its addresses and routes.
+
+    All of it is undone at the end. Raises HostError when this machine does not let us.
     """
-    device = TunDevice.open(config.interface, config.mtu, mss_clamp=config.mss_clamp)
+    device = device or open_device(config)
     try:
         settings = _host_settings(config, device)
         async with applied(settings) as network:

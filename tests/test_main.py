@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import attrs
@@ -20,10 +21,11 @@ import trio
 import trio.testing
 
 import polevpn_trio
-from polevpn_trio import kernels
+from polevpn_trio import kernels, site
 from polevpn_trio.__main__ import EXIT_FAILED, EXIT_MISUSE, main
 from polevpn_trio.errors import ConfigError, HostError, LinkLost, Refused
 from polevpn_trio.management.reload import Source
+from polevpn_trio.privileges import rights
 
 SECRET = "hush-hush-7c1f"
 ROOT = Path(polevpn_trio.__file__).parents[1]
@@ -50,13 +52,24 @@ class Started:
     configs: list[Any]
     role: list[Role]
     sources: list[Source[Any]]
+    steps: list[str]
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    state = Started([], [], [])
+    state = Started([], [], [], [])
 
-    async def run(config: Any, source: Source[Any]) -> None:
+    @contextmanager
+    def opened(config: Any) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(name="tun7", interface="tun7")
+
+    def give_up(config: Any, interface: str, load: Any) -> None:
+        assert interface == "tun7"
+        state.steps.append("rights given up")
+
+    async def run(config: Any, source: Source[Any], given: Any) -> None:
+        assert given.interface == "tun7"
+        state.steps.append("run")
         state.configs.append(config)
         state.sources.append(source)
         for role in state.role:
@@ -64,9 +77,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
     for name in ("router", "gateway"):
         module = ModuleType(f"polevpn_trio.{name}")
-        module.__dict__["run"] = run
+        module.__dict__.update(run=run, opened=opened)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(polevpn_trio, name, module, raising=False)
+    monkeypatch.setattr(site, "open_device", opened)
+    monkeypatch.setattr(rights, "give_up", give_up)
     return state
 
 
@@ -106,6 +121,14 @@ def write(file: Path, values: object) -> None:
 def test_the_originals_flags_are_taken(flags: list[str], folder: Path, started: Started) -> None:
     assert main(["router", *flags]) == 0
     assert [config.path.name for config in started.configs] == ["hub.json"]
+
+
+@pytest.mark.parametrize("role", ["router", "gateway"])
+def test_rights_are_given_up_before_the_role_runs(
+    role: str, folder: Path, started: Started
+) -> None:
+    assert main([role, "--config", "hub.json" if role == "router" else "site.json"]) == 0
+    assert started.steps == ["rights given up", "run"]
 
 
 def test_the_default_file_is_that_of_the_role_then_that_of_the_originals(
@@ -332,13 +355,18 @@ def test_a_hangup_has_the_file_read_anew_by_the_command_lines_rules(
 
 CHILD = """
 import signal, sys
-from types import ModuleType
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
 import trio
 import polevpn_trio
-from polevpn_trio import kernels
+from polevpn_trio import kernels, site
 from polevpn_trio.__main__ import main
 
-async def run(config, source):
+@contextmanager
+def open_device(config):
+    yield SimpleNamespace(name="tun7")
+
+async def run(config, source, given):
     print("running", flush=True)
     try:
         await trio.sleep_forever()
@@ -350,6 +378,7 @@ async def run(config, source):
         print("clean", flush=True)
 
 kernels.compiled = lambda: {}
+site.open_device = open_device
 module = ModuleType("polevpn_trio.gateway")
 module.run = run
 polevpn_trio.gateway = sys.modules["polevpn_trio.gateway"] = module

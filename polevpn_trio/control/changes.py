@@ -96,6 +96,7 @@ _CONTROL = _keys(
     group="control.group",
 )
 _METRICS = _keys(Effect.RESTART, "metrics.", listen="metrics")
+_RUN_AS = _keys(Effect.RESTART, "", user="run_as", group="run_as")
 _LOG_LEVEL = _keys(Effect.AT_ONCE, "", log_level="log_level")
 
 ROUTER_KEYS: tuple[Key, ...] = (
@@ -128,6 +129,7 @@ ROUTER_KEYS: tuple[Key, ...] = (
     *_keys(Effect.RESTART, "", tcp_congestion="tcp_congestion"),
     *_CONTROL,
     *_METRICS,
+    *_RUN_AS,
 )
 """What a router takes over."""
 
@@ -151,6 +153,7 @@ GATEWAY_KEYS: tuple[Key, ...] = (
     *_LOG_LEVEL,
     *_CONTROL,
     *_METRICS,
+    *_RUN_AS,
 )
 """What a gateway takes over."""
 

@@ -33,6 +33,7 @@ from polevpn_trio.control.metrics_config import MetricsConfig, metrics_config
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.renewal import RENEW_SECONDS
 from polevpn_trio.control.router_trust import RouterTrust
+from polevpn_trio.control.run_as import RunAs, run_as
 from polevpn_trio.control.shared_key import read_key, read_router_keys
 from polevpn_trio.control.site_directory import SiteDirectory, is_site_name, read_sites
 from polevpn_trio.control.trust_config import router_trust
@@ -70,6 +71,8 @@ _SHARED_KEYS = (
     "tcp_congestion",
     "control",
     "metrics",
+    "user",
+    "group",
 )
 _ROUTER_KEYS = (
     "kcp",
@@ -222,6 +225,8 @@ class RouterConfig:
     metrics: MetricsConfig | None = None
     """Where Prometheus may ask; None: nowhere."""
     dashboard: DashboardConfig | None = None
+    run_as: RunAs | None = None
+    """Whom it becomes if root starts it; None: nobody else."""
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -259,6 +264,8 @@ class GatewayConfig:
     control: ControlConfig = attrs.field(factory=ControlConfig)
     metrics: MetricsConfig | None = None
     """Where Prometheus may ask; None: nowhere."""
+    run_as: RunAs | None = None
+    """Whom it becomes if root starts it; None: nobody else."""
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -362,6 +369,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         control=control_config(top),
         metrics=metrics_config(top),
         dashboard=dashboard_config(top, partial(_pair, dtls=False)),
+        run_as=run_as(top),
         warnings=(),
     )
     report.finish()
@@ -397,6 +405,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
         tcp_congestion=_tcp_congestion(top),
         control=control_config(top),
         metrics=metrics_config(top),
+        run_as=run_as(top),
     )
     _check_registration(top, config)
     report.finish()

@@ -15,6 +15,7 @@ from polevpn_trio.control.dashboard_config import DashboardConfig
 from polevpn_trio.control.log import printable
 from polevpn_trio.control.metrics_config import METRICS_PATH, MetricsConfig
 from polevpn_trio.control.registration import FEATURES
+from polevpn_trio.control.run_as import RunAs
 
 _LABEL_WIDTH = 16
 _NAMES_SHOWN = 10
@@ -57,6 +58,7 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
     else:
         yield from _site(config.site)
     yield from _metrics(config.metrics)
+    yield from _run_as(config.run_as)
     yield "log level", config.log_level
 
 
@@ -71,7 +73,14 @@ def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     yield from _kcp_options(config.kcp_options)
     yield from _site(config.site)
     yield from _metrics(config.metrics)
+    yield from _run_as(config.run_as)
     yield "log level", config.log_level
+
+
+def _run_as(run_as: RunAs | None) -> Iterator[tuple[str, str]]:
+    if run_as is not None:
+        group = f", group {run_as.group}" if run_as.group else ""
+        yield "started by root", f"becomes user {run_as.user}{group}"
 
 
 def _metrics(metrics: MetricsConfig | None) -> Iterator[tuple[str, str]]:

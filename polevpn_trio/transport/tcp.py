@@ -67,7 +67,9 @@ class NotSentLimit:
         return changed
 
 
-def choose_congestion_control(connection: trio.socket.SocketType, name: str) -> bool:
+def choose_congestion_control(
+    connection: trio.socket.SocketType | socket.socket, name: str
+) -> bool:
     """Use the congestion control ``name`` on a TCP socket, and on those that it accepts.
 
     False if the kernel does not have it, or does not let us: it loads what is missing for

@@ -249,9 +249,11 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
     assert "key: still the one of the example file, which everybody knows" in config.warnings
     assert config.key == EXAMPLE_KEY
     values = parse(file, file.read_text())
+    assert config.run_as is None
+    left_out = {"metrics", "user", "group"}
     if isinstance(config, RouterConfig):
-        known = {"gateways", "gateways_directory", "admit_shared_key", "metrics", "dashboard"}
-        assert set(values) | known == set(config_module._ROUTER_KEYS)
+        known = {"gateways", "gateways_directory", "admit_shared_key", "dashboard"}
+        assert set(values) | known | left_out == set(config_module._ROUTER_KEYS)
         assert config.site is not None
         site = values["site"]
         assert isinstance(site, dict)
@@ -260,7 +262,7 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
     else:
         shown = set(values)
         identity = {"name", "cert_file", "key_file"}
-        assert shown | identity | {"local_network", "metrics"} == set(config_module._GATEWAY_KEYS)
+        assert shown | identity | left_out | {"local_network"} == set(config_module._GATEWAY_KEYS)
         assert config.connect_timeout == 5.0
     assert shown >= set(config_module._SITE_KEYS) - {"local_network"}
     assert config.site is not None
