@@ -6,27 +6,20 @@ each. Keys are renewed every few minutes, so that whole connections come and go 
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from bench.endurance.between_sites import PING_INTERVAL, UDP_SHARE, LoadBetween
 from bench.endurance.health import Health
 from bench.endurance.load import DATAGRAM, Count
 from bench.endurance.trend import Trend, Verdict
 from bench.side_by_side.network import RunFailed, cpu_seconds
 from polevpn_trio.lab.namespaces import Lab
-from polevpn_trio.lab.overlay import Overlay, python_path
-
-UDP_SHARE = 0.2
-"""Of the rate; the rest is TCP."""
-
-PING_INTERVAL = 0.5
-"""Seconds."""
+from polevpn_trio.lab.overlay import Overlay
 
 GROWTH_SHARE, GROWTH_MIB = 0.02, 1.0
 """What memory may grow by, by its trend, over the time of measuring: the larger of the two."""
@@ -101,22 +94,7 @@ class Soak:
             )
             self._programs.append(overlay.start_gateway(site, config))
         overlay.wait_for_path(sites[0].lan_host, sites[1].lan_host_address)
-        each = plan.rate / 2
-        self._loads = [
-            site.lan_host.start(
-                [
-                    *(sys.executable, "-m", "bench.endurance.load", other.lan_host_address),
-                    *("--tcp", str(each * (1 - UDP_SHARE)), "--udp", str(each * UDP_SHARE)),
-                    *("--ping", str(PING_INTERVAL)),
-                ],
-                name="load",
-                environment=python_path(),
-            )
-            for site, other in (sites, reversed(sites))
-        ]
-        for load in self._loads:
-            load.wait_for_output("\n", 20)
-        self._seen = [0, 0]
+        self._load = LoadBetween(sites, plan.rate)
         self._last = [Count(), Count()]
 
     def readings(self) -> Iterator[Reading]:
@@ -131,13 +109,13 @@ class Soak:
 
     def cpu(self) -> float:
         """Seconds of processor time of the three programs and the two loads so far."""
-        return sum(cpu_seconds(each) for each in (*self._programs, *self._loads))
+        return sum(cpu_seconds(each) for each in (*self._programs, *self._load.processes))
 
     def _read(self, now: float) -> Reading:
-        for each in (*self._programs, *self._loads):
+        for each in (*self._programs, *self._load.processes):
             if each.returncode is not None:
                 raise RunFailed(f"{each.name} ended: {each.log_tail(3)}")
-        fresh = [self._counts(number) for number in range(2)]
+        fresh = self._load.reports()
         last, latest = self._last, [counts[-1] for counts in fresh]
         self._last = latest
 
@@ -165,13 +143,6 @@ class Soak:
             links_lost=sum(" lost: " in line for log in gateways for line in log.splitlines()),
             renewals=sum(log.count("takes over") for log in gateways),
         )
-
-    def _counts(self, number: int) -> list[Count]:
-        """Give what a load has reported since the last time; the last one again if nothing."""
-        lines = self._loads[number].log().splitlines()
-        fresh = lines[self._seen[number] :]
-        self._seen[number] = len(lines)
-        return [Count(**json.loads(line)) for line in fresh] or [self._last[number]]
 
 
 def verdicts(plan: Plan, readings: Sequence[Reading]) -> list[Verdict]:

@@ -366,6 +366,10 @@ class Host:
 
         self.call(change)
 
+    def delete_link(self, interface: str) -> None:
+        """Delete an interface; of a cable, both ends are gone."""
+        self.call(lambda: self._netlink.link("del", index=self._index(interface)))
+
     def is_up(self, interface: str) -> bool:
         """Whether an interface is up and has a carrier."""
 

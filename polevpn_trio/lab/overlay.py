@@ -211,16 +211,17 @@ class Overlay:
     # --- Programs
 
     def start_router(self, config: dict[str, Any] | None = None, *arguments: str) -> Process:
-        file = self._write_config(self.router, "router.json", config or self.router_config())
+        file = self.write_config(self.router, "router.json", config or self.router_config())
         return program(self.router, ["router", "--config", str(file), *arguments], "router")
 
     def start_gateway(self, site: Site, config: dict[str, Any], *arguments: str) -> Process:
-        file = self._write_config(site.gateway, f"gateway-{site.number}.json", config)
+        file = self.write_config(site.gateway, f"gateway-{site.number}.json", config)
         name = f"gateway-{site.number}"
         return program(site.gateway, ["gateway", "--config", str(file), *arguments], name)
 
     @staticmethod
-    def _write_config(host: Host, name: str, config: dict[str, Any]) -> Path:
+    def write_config(host: Host, name: str, config: dict[str, Any]) -> Path:
+        """Write a configuration file on a host; return its path there."""
         # It holds the key; the programs warn about files that all may read.
         return host.write_file(name, json.dumps(config, indent=2), mode=0o600)
 

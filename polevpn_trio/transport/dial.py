@@ -53,6 +53,10 @@ SHORTEST_LIMIT = 1.5
 LONGEST_BACKOFF = 30.0
 """Seconds between attempts in the end."""
 
+NAME_SECONDS = 1.0
+"""How long the name server is waited for where the last addresses will do: one that is silent must
+not keep a link away that the network would carry."""
+
 
 @attrs.define
 class Backoff:
@@ -91,6 +95,8 @@ class NameBook:
 
         Raises LinkLost when it has none after ``seconds``.
         """
+        if server in self._known:
+            seconds = min(seconds, NAME_SECONDS)
         try:
             with trio.fail_after(seconds):
                 found = await trio.socket.getaddrinfo(

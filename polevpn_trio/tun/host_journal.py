@@ -229,9 +229,14 @@ def _write_private(path: Path, text: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    fresh.replace(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        fresh.replace(path)
+    except OSError:
+        # A full disk: what there is of it would only take the room that is left.
+        fresh.unlink()
+        raise
 
 
 def _boot_id() -> str:

@@ -19,7 +19,7 @@ from polevpn_trio.control.config import KcpOptions, ServerUrl
 from polevpn_trio.control.router_trust import Insecure
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport.base import Link
-from polevpn_trio.transport.dial import Dialer
+from polevpn_trio.transport.dial import NAME_SECONDS, Dialer, NameBook
 from polevpn_trio.transport.dtls import DtlsEndpoint
 from tests.memory_links import link_pair
 
@@ -235,3 +235,40 @@ def test_the_addresses_of_links_in_use_stay_reachable_while_another_is_dialled(
     trio.run(main)
     one, two, three = "192.0.2.1", "192.0.2.2", "192.0.2.3"
     assert told == [{one}, {one, two}, {one, three}, {three, one}]
+
+
+class NameServer(trio.abc.HostnameResolver):
+    """Knows every name, until it falls silent or refuses."""
+
+    trouble: str | None = None
+
+    async def getaddrinfo(self, host: Any, port: Any, *_: Any, **__: Any) -> Any:
+        if self.trouble == "silent":
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        if self.trouble == "refuses":
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", port))]
+
+    async def getnameinfo(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("trouble", ["silent", "refuses"])
+def test_a_name_server_in_trouble_holds_up_nobody_who_knows_the_address(trouble: str) -> None:
+    server = url("tls", 443, host="router.example")
+
+    async def main() -> None:
+        names, resolver = NameBook(), NameServer()
+        trio.socket.set_custom_hostname_resolver(resolver)
+        before = await names.look_up(server, 20)
+        resolver.trouble = trouble
+        started = trio.current_time()
+        assert await names.look_up(server, 20) == before
+        # In virtual time.
+        assert trio.current_time() - started <= NAME_SECONDS
+        with pytest.raises(LinkLost, match=r"cannot look other\.example up"):
+            await names.look_up(url("tls", 443, host="other.example"), 20)
+        assert trio.current_time() - started >= (20 if trouble == "silent" else 0)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import logging
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,19 @@ def test_nothing_left_to_undo_removes_the_file(journal: Journal) -> None:
     journal.write([])
     assert not journal.path.exists()
     journal.remove()
+
+
+def test_a_disk_without_room_keeps_nothing_of_it(journal: Journal) -> None:
+    journal.write(CHANGES)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Stands in for a full disk: the kernel refuses to write beyond it.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    try:
+        journal.write(CHANGES[:2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [each.name for each in journal.path.parent.iterdir()] == [journal.path.name]
+    assert journal.leftover() == CHANGES
 
 
 def test_a_directory_that_cannot_be_made_is_told_once(
