@@ -19,6 +19,8 @@ class Recovery:
     seconds: float | None
     """None if it did not flow in time."""
     limit: float
+    starting: float = 0.0
+    """Seconds before that in which programs started anew, which depends on the machine's load."""
 
     @property
     def in_time(self) -> bool:
@@ -27,7 +29,8 @@ class Recovery:
     def __str__(self) -> str:
         if self.seconds is None:
             return f"{self.what}: not within {self.limit:g} s"
-        return f"{self.what}: {self.seconds:.2f} s"
+        start = f" (after {self.starting:.1f} s of starting)" if self.starting else ""
+        return f"{self.what}: {self.seconds:.2f} s{start}"
 
 
 @attrs.frozen
@@ -92,7 +95,8 @@ def summary(recoveries: Sequence[Recovery]) -> str:
         return f"never in {len(recoveries)} times"
     return (
         f"{len(found)} of {len(recoveries)} times: median {found[len(found) // 2]:.2f} s, "
-        f"longest {found[-1]:.2f} s"
+        f"longest {found[-1]:.2f} s (programs took up to "
+        f"{max(one.starting for one in recoveries):.1f} s to start)"
     )
 
 

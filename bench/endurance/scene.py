@@ -28,17 +28,16 @@ from bench.side_by_side.network import RunFailed
 from polevpn_trio.commands.client import NoAnswer
 from polevpn_trio.lab import probes
 from polevpn_trio.lab.host_state import HostState
-from polevpn_trio.lab.namespaces import Host, Lab, Process, wait_until
-from polevpn_trio.lab.overlay import PROBE_TIMEOUT, Overlay, Site, python_path
+from polevpn_trio.lab.namespaces import POLL_INTERVAL, Host, Lab, Process, wait_until
+from polevpn_trio.lab.overlay import PORT, PROBE_TIMEOUT, Overlay, Site, python_path
 
 ROUTER, FIRST, SECOND = PROGRAMS = ("router", "first", "second")
 
 RESTART_SECONDS = 0.2
 """From the end of a program to its next start; the units in conf/ say two."""
 
-RESTARTED_WITHIN = 10.0
-"""Seconds from the end of a program until traffic flows: it starts in one, on a busy machine in
-several."""
+RESTARTED_WITHIN = 4.0
+"""Seconds until traffic flows, once a program that had ended is ready again."""
 
 SETTLE_SECONDS = 90.0
 """Within which everything must be as it was: a router ends a silent connection after a minute."""
@@ -46,8 +45,14 @@ SETTLE_SECONDS = 90.0
 MEMORY_MIB = 8.0
 """By which a program's memory may have grown over one case: pools and caches for new links."""
 
-START_PATIENCE = 20.0
+START_PATIENCE = 30.0
 """Seconds for a program to start again, and for the load to flow again."""
+
+LONGEST_START = 120.0
+"""Seconds after which a program that ends again and again will not be waited for."""
+
+PATIENCE = 3
+"""Times a limit that is waited for, to tell late from never."""
 
 
 @attrs.frozen
@@ -73,7 +78,7 @@ class Scene:
         self.overlay = Overlay(lab)
         self.sites: list[Site] = []
         self.programs: dict[str, Process] = {}
-        self.restarts = 0
+        self._starting: set[str] = set()
         self.log_file: Path | None = None
         """Where the programs of each host log, if not where they usually do."""
         self._lab = lab
@@ -158,26 +163,41 @@ class Scene:
         for name, process in list(self.programs.items()):
             if process.returncode is not None:
                 time.sleep(RESTART_SECONDS)
-                self.restarts += 1
+                self._starting.add(name)
                 self.launch(name)
 
-    def recover(self, what: str, limit: float, patience: float = 0.0) -> float | None:
-        """Wait for traffic, starting again what ends; note and return the seconds it took."""
-        started = time.monotonic()
+    def is_ready(self, name: str) -> bool:
+        """Whether a program that was started has come so far that it could carry traffic."""
+        if name == ROUTER:
+            return self.host(name).listens("udp" if self.transport == "kcp" else "tcp", PORT)
+        return self.host(name).has_interface(self.overlay.INTERFACE)
 
-        def flows_again() -> bool:
+    def recover(self, what: str, limit: float) -> None:
+        """Wait for traffic, starting again what has ended, and note the seconds it took.
+
+        They count from now, or from when the last program that had to be started was ready.
+        """
+        began = counts_from = time.monotonic()
+        deadline = began + max(limit * PATIENCE, START_PATIENCE)
+        while time.monotonic() < deadline:
             self.tend()
-            return self.flows()
+            if self._starting:
+                self._starting = {name for name in self._starting if not self.is_ready(name)}
+                counts_from = time.monotonic()
+                longest = began + LONGEST_START
+                deadline = min(counts_from + max(limit * PATIENCE, START_PATIENCE), longest)
+            if not self._starting and self.flows():
+                break
+            time.sleep(POLL_INTERVAL)
+        else:
+            self._note(Recovery(what, None, limit, counts_from - began))
+            return
+        self._note(Recovery(what, time.monotonic() - counts_from, limit, counts_from - began))
 
-        seconds: float | None = None
-        with suppress(TimeoutError):
-            wait_until(flows_again, max(limit * 3, patience, 5.0), "traffic")
-            seconds = time.monotonic() - started
-        recovery = Recovery(what, seconds, limit)
+    def _note(self, recovery: Recovery) -> None:
         self._recoveries.append(recovery)
         if not recovery.in_time:
-            self.problem(f"{recovery}, expected within {limit:g} s")
-        return seconds
+            self.problem(f"{recovery}, expected within {recovery.limit:g} s")
 
     def breaks(self, timeout: float = 5.0) -> None:
         """Wait until a ping stays unanswered; note it as a problem if none does."""

@@ -370,6 +370,10 @@ class Host:
         """Delete an interface; of a cable, both ends are gone."""
         self.call(lambda: self._netlink.link("del", index=self._index(interface)))
 
+    def has_interface(self, interface: str) -> bool:
+        """Whether there is an interface of this name."""
+        return bool(self.call(self._netlink.link_lookup, ifname=interface))
+
     def is_up(self, interface: str) -> bool:
         """Whether an interface is up and has a carrier."""
 
