@@ -45,6 +45,8 @@ STDOUT = "-"
 CUTS = (1, 10, 120)
 """Seconds."""
 
+REBINDINGS = 5
+
 
 @attrs.frozen
 class Case:
@@ -82,7 +84,7 @@ CASES = (
     Case(
         "nat",
         "a NAT forgets a gateway's connection, whose port changes",
-        _plain(network_faults.rebind),
+        lambda scene, case, options: network_faults.rebind(scene, case, REBINDINGS),
         network_faults.missing_nft,
     ),
     Case(

@@ -62,7 +62,8 @@ def unplug(scene: Scene, case: str, seconds: float) -> Outcome:
 
 # --- NAT
 
-REBINDINGS = 5
+_PAUSES = (3.0, 12.0)
+"""Seconds between two: a link that is lost within ten seconds counts as a failed attempt."""
 
 RECOVERY_SECONDS = 2.0
 """Within which a link is back whose address, as the router sees it, has changed."""
@@ -82,7 +83,7 @@ def missing_nft() -> str:
     return "" if which("nft") else "nftables' program nft is not installed"
 
 
-def rebind(scene: Scene, case: str) -> Outcome:
+def rebind(scene: Scene, case: str, times: int) -> Outcome:
     """Put a gateway behind a NAT that forgets its connections: its port changes in use."""
     overlay = scene.overlay
     nat, gateway = overlay.lab.host("nat"), overlay.lab.host("first gateway")
@@ -99,12 +100,12 @@ def rebind(scene: Scene, case: str) -> Outcome:
     first = Site(1, FIRST, gateway, overlay.lab.host("first host"), uplink)
     scene.sites = [overlay.add_lan(first), overlay.add_site(SECOND)]
     scene.start()
-    for number in range(1, REBINDINGS + 1):
-        # A link that was made a moment ago counts as one that failed, if it is lost.
-        time.sleep(12 if number == REBINDINGS else 3)
+    for number in range(times):
+        if number:
+            time.sleep(_PAUSES[number % len(_PAUSES)])
         before = scene.log(FIRST).count(REGISTERED)
         nat.call(forget_connections)
-        scene.recover(f"port changed, {number}", RECOVERY_SECONDS)
+        scene.recover(f"port changed, {number + 1}", RECOVERY_SECONDS)
         scene.expect(
             scene.log(FIRST).count(REGISTERED) > before, "the NAT kept the port: nothing was tested"
         )

@@ -72,8 +72,13 @@ class Circumstances:
 class Scene:
     """The hosts of a case, its programs, and what is known of them."""
 
-    def __init__(self, lab: Lab, transport: str, rate: float) -> None:
-        """Build the network; ``rate`` is that of the load in Mbit/s, both directions together."""
+    def __init__(
+        self, lab: Lab, transport: str, rate: float, *, late_is_problem: bool = True
+    ) -> None:
+        """Build the network; ``rate`` is that of the load in Mbit/s, both directions together.
+
+        Without ``late_is_problem`` the time that a recovery takes is told, but not judged.
+        """
         self.transport = transport
         self.overlay = Overlay(lab)
         self.sites: list[Site] = []
@@ -83,6 +88,7 @@ class Scene:
         """Where the programs of each host log, if not where they usually do."""
         self._lab = lab
         self._rate = rate
+        self._late_is_problem = late_is_problem
         self._configs: dict[str, dict[str, Any]] = {}
         self._circumstances = Circumstances()
         self._untouched: dict[str, HostState] = {}
@@ -196,7 +202,7 @@ class Scene:
 
     def _note(self, recovery: Recovery) -> None:
         self._recoveries.append(recovery)
-        if not recovery.in_time:
+        if recovery.seconds is None or (self._late_is_problem and not recovery.in_time):
             self.problem(f"{recovery}, expected within {recovery.limit:g} s")
 
     def breaks(self, timeout: float = 5.0) -> None:
