@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import secrets
 from collections.abc import Awaitable, Sequence
 
 import attrs
@@ -17,6 +18,7 @@ from polevpn_trio.control.admission import REASONS, Admission, Place
 from polevpn_trio.control.authentication import Authenticator
 from polevpn_trio.control.changes import Changes
 from polevpn_trio.control.config import RouterConfig
+from polevpn_trio.control.denial_log import DenialLog
 from polevpn_trio.control.line_limit import LineLimit
 from polevpn_trio.control.log import ContextLogger, new_connection_id
 from polevpn_trio.control.overlaps import (
@@ -37,6 +39,8 @@ from polevpn_trio.control.registration import (
 )
 from polevpn_trio.errors import BadPacket, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder
+from polevpn_trio.forwarding.policy.guard import RESUME_SECONDS, PolicyGuard
+from polevpn_trio.forwarding.policy.rules import Policy
 from polevpn_trio.frames.codec import (
     BARRIER,
     C2S_IPDATA,
@@ -98,6 +102,21 @@ class Router:
         self.admission = Admission(config.limits, trio.current_time())
         self.endpoint: dtls.DtlsEndpoint | None = None
         self.own_site: Site | None = None
+        self._denials = DenialLog(self.roster.name_of)
+        # What was open before a restart may go on; a new policy judges it.
+        self._enforce(config.policy, trio.current_time() + RESUME_SECONDS)
+
+    def _enforce(self, policy: Policy | None, resume_until: float = 0.0) -> None:
+        """Go on with a policy between sites, or with none."""
+        guard = self.forwarder.guard
+        if policy is None:
+            self.forwarder.guard = None
+        elif guard is None:
+            self.forwarder.guard = PolicyGuard(
+                policy, secrets.randbits(64), resume_until, self._denials.note
+            )
+        else:
+            guard.change(policy)
 
     async def adopt(self, changes: Changes[RouterConfig]) -> Sequence[str]:
         """Go on with another configuration; return the sites whose links that has cut.
@@ -111,6 +130,8 @@ class Router:
             await self.own_site.change(config.site)
         self.config = config
         self.forwarder.source_check = config.source_check
+        if config.policy != before.policy:
+            self._enforce(config.policy)
         if config.limits != before.limits:
             self.admission.limit(config.limits, trio.current_time())
         if self.endpoint is not None:
@@ -286,6 +307,7 @@ class GatewayConnection:
         finally:
             del self._router.access.members[self]
             self._router.forwarder.unregister(self)
+            self._router.forwarder.name(self, "")
             self._router.roster.left(self, trouble, trio.current_time())
             self._place.leave()
         if self._authenticated.is_set():
@@ -310,8 +332,9 @@ class GatewayConnection:
         return self._route_in_turns(runs)
 
     def _route(self, runs: list[FrameRun]) -> None:
-        passing = self._rate_limit.from_site(runs, trio.current_time())
-        self._router.forwarder.route_batch(passing, self)
+        now = trio.current_time()
+        passing = self._rate_limit.from_site(runs, now)
+        self._router.forwarder.route_batch(passing, self, now)
 
     async def _route_in_turns(self, runs: list[FrameRun]) -> None:
         """Route many short runs, with turns for others in between."""
@@ -409,6 +432,7 @@ class GatewayConnection:
             site = self._session.site
             if site is not None:
                 self._log = self._log.bind(site=site.name)
+                self._router.forwarder.name(self, site.name)
                 if not site.source_check:
                     self._router.forwarder.exempt(self)
                 self._rate_limit.change(site.rate_limit, trio.current_time())

@@ -249,8 +249,9 @@ exit status:
   1  it is dropped
   2  no program answers, or the command line is wrong
 
-example:
+examples:
   polevpn-trio explain 10.8.0.2 192.168.5.9
+  polevpn-trio explain 10.8.0.2 192.168.5.9 tcp 443
 """,
 }
 """By command that asks a running program."""

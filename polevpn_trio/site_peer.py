@@ -11,6 +11,7 @@ from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.config import RouterConfig
 from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.overlaps import OWN_PRIORITY
+from polevpn_trio.control.policy_config import OWN_SITE
 from polevpn_trio.control.refused_packets import RefusedPackets
 from polevpn_trio.forwarding.forwarder import Address, Forwarder
 from polevpn_trio.frames.codec import GROUP_BY_DESTINATION, S2C_IPDATA, FrameReader
@@ -64,7 +65,7 @@ class SitePeer:
         batch = self._site.device.read_batch_nowait(S2C_IPDATA)
         if batch is not None:
             runs = self._reader.receive_data_untrusted(batch.data)
-            self._forwarder.route_batch(runs, self)
+            self._forwarder.route_batch(runs, self, trio.current_time())
         return True
 
 
@@ -93,6 +94,7 @@ def join_site(
             largest_packet=lambda: own.mtu,
         ),
     )
+    forwarder.name(peer, OWN_SITE)
     forwarder.register(peer, gateways, own.local_networks, OWN_PRIORITY)
     root.start_soon("tun reader", peer.read)
     root.start_soon("tun writer", site.write, site.statistics)

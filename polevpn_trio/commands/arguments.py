@@ -77,6 +77,15 @@ def add_parsers(add_command: AddCommand) -> None:
     )
     explain.add_argument("source", metavar="SRC", type=_address, help="IP address")
     explain.add_argument("destination", metavar="DST", type=_address, help="IP address")
+    explain.add_argument(
+        "protocol",
+        metavar="PROTOCOL",
+        nargs="?",
+        help="tcp, udp, icmp, or a number: what the router's policy may tell apart",
+    )
+    explain.add_argument(
+        "port", metavar="PORT", nargs="?", type=_port, help="of the destination, with tcp and udp"
+    )
     doctor = add_command(
         "doctor",
         "examine this machine, a configuration, and the way to the router",
@@ -182,6 +191,13 @@ def _number(text: str) -> int:
     if not 0 < number <= MOST_EVENTS:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_EVENTS}")
     return number
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
+    return port
 
 
 def _address(text: str) -> str:

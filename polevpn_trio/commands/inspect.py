@@ -146,7 +146,14 @@ def explain_command(options: argparse.Namespace) -> int:
     """Ask what becomes of a packet."""
     console = Console(highlight=False)
     with connect_one(options.socket) as client:
-        found = client.call("explain", source=options.source, destination=options.destination)
+        traffic = {"protocol": options.protocol, "port": options.port}
+        found = client.call(
+            "explain",
+            source=options.source,
+            destination=options.destination,
+            # A program of an older version knows nothing of them.
+            **{name: value for name, value in traffic.items() if value is not None},
+        )
     if options.json:
         print(json.dumps(found))
     else:

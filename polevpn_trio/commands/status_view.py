@@ -23,6 +23,9 @@ MARKS = {UP: "●", DEGRADED: "▲", DOWN: "✗"}
 USUAL, WIDE, WIDER = 78, 100, 124
 """Columns of a terminal from which on there is room for more of a table."""
 
+RULES_SHOWN = 5
+"""Rules of a policy that are named; more are counted."""
+
 Site = Mapping[str, Any]
 Status = Mapping[str, Any]
 
@@ -273,7 +276,20 @@ def _footer(status: Status) -> str:
         parts.append(f"{units.count(status['strangers'])} connections without a login")
     if status["limited"]:
         parts.append(f"beyond limits: {drops_text(status['limited'])}")
+    denied = _denied(status)
+    if denied:
+        parts.append(f"denied by policy: {denied}")
     return f"  {'; '.join(parts)}" if parts else ""
+
+
+def _denied(status: Status) -> str:
+    """Packets by the rule that denied them, those with the most first."""
+    # A program of an older version says nothing about it.
+    policy = status.get("policy")
+    rules = [rule for rule in policy["rules"] if rule["denied"]] if policy else []
+    rules.sort(key=lambda rule: -int(rule["denied"]))
+    text = ", ".join(f"{printable(rule['name'])} {rule['denied']}" for rule in rules[:RULES_SHOWN])
+    return text + (f" and {len(rules) - RULES_SHOWN} more" if len(rules) > RULES_SHOWN else "")
 
 
 # --- As lines

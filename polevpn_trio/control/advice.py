@@ -36,6 +36,14 @@ SPOOFED = (
 UNREGISTERED = (
     'let its gateway register where it sends from, or allow any source: "source_check": false'
 )
+DENIED = (
+    "if it may, let a rule of `policy` in the router's file allow it, before the one that denies "
+    "it; `explain SRC DST PROTOCOL PORT` tells which one decides"
+)
+UNRELATED = (
+    "nothing, if it is seldom: an error or a fragment that belongs to nothing that was let in; "
+    "else look at who sends it"
+)
 TOO_MUCH = "if it needs that many, raise the limit under `limits` in the router's file"
 STRANGER = "nothing, unless it is a gateway of yours: port scanners do this; else see its log"
 CROWD = (

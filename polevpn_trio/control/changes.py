@@ -111,7 +111,7 @@ ROUTER_KEYS: tuple[Key, ...] = (
     ),
     Key(("gateways", "gateways_directory"), ("sites",), Effect.AT_ONCE),
     Key(("key", "admit_shared_key"), ("key", "other_keys"), Effect.AT_ONCE),
-    *_keys(Effect.AT_ONCE, "", classic="classic", source_check="source_check"),
+    *_keys(Effect.AT_ONCE, "", classic="classic", source_check="source_check", policy="policy"),
     *_keys(
         Effect.LATER,
         "",

@@ -30,6 +30,7 @@ from polevpn_trio.control.limits import DEFAULT_LIMITS, Limits, read_limits
 from polevpn_trio.control.log import LEVELS, printable
 from polevpn_trio.control.members import Members, Report, shown
 from polevpn_trio.control.metrics_config import MetricsConfig, metrics_config
+from polevpn_trio.control.policy_config import read_policy
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.renewal import RENEW_SECONDS
 from polevpn_trio.control.router_trust import RouterTrust
@@ -39,6 +40,7 @@ from polevpn_trio.control.site_directory import SiteDirectory, is_site_name, rea
 from polevpn_trio.control.trust_config import router_trust
 from polevpn_trio.control.web import DEFAULT_SITE, WEB_KEYS, WebSite, web_site
 from polevpn_trio.errors import ConfigError
+from polevpn_trio.forwarding.policy.rules import Policy
 from polevpn_trio.frames.messages import MAX_BODY, RegisterRequest
 
 Network = IPv4Network | IPv6Network
@@ -85,6 +87,7 @@ _ROUTER_KEYS = (
     "auth_timeout",
     "queue_bytes",
     "source_check",
+    "policy",
     "dashboard",
     "limits",
     *_SHARED_KEYS,
@@ -210,6 +213,8 @@ class RouterConfig:
     """Bytes that may wait for one gateway before packets to it are dropped."""
     source_check: bool = True
     """Drop packets whose source their sender has not registered."""
+    policy: Policy | None = None
+    """Who may talk to whom; None lets every site talk to every other."""
     limits: Limits = DEFAULT_LIMITS
     """What strangers and sites may ask of it."""
     classic: bool = True
@@ -360,6 +365,7 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         auth_timeout=top.seconds("auth_timeout", 10.0, 1, 120),
         queue_bytes=top.whole("queue_bytes", 4 << 20, 65536, 1 << 30, "bytes"),
         source_check=top.flag("source_check", True),
+        policy=read_policy(top, sites, own_site=site is not None),
         limits=read_limits(top),
         classic=_classic(top, bool(key), native),
         native=native,

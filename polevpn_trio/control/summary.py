@@ -16,6 +16,7 @@ from polevpn_trio.control.log import printable
 from polevpn_trio.control.metrics_config import METRICS_PATH, MetricsConfig
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.control.run_as import RunAs
+from polevpn_trio.forwarding.policy.rules import Policy
 
 _LABEL_WIDTH = 16
 _NAMES_SHOWN = 10
@@ -51,6 +52,8 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
     yield from _kcp_options(config.kcp_options)
     if config.sites is not None:
         yield "known sites", _some(sorted(config.sites))
+    if config.policy is not None:
+        yield "policy", _policy(config.policy)
     if config.dashboard is not None:
         yield "dashboard", _dashboard(config.dashboard)
     if config.site is None:
@@ -93,6 +96,11 @@ def _listener(protocol: str, listener: ListenerConfig) -> str:
     host = f"[{listener.host}]" if ":" in listener.host else listener.host
     where = f"{host} port {listener.port}" if host else f"port {listener.port} of every address"
     return f"{protocol} {where}, certificate {listener.cert_file}"
+
+
+def _policy(policy: Policy) -> str:
+    rules = f"{len(policy.rules)} rule{'s' if len(policy.rules) != 1 else ''}"
+    return f"{rules}, else {policy.default_action}; at most {policy.flows} flows"
 
 
 def _dashboard(dashboard: DashboardConfig) -> str:

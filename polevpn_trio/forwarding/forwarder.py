@@ -18,6 +18,7 @@ from typing import Protocol
 import attrs
 
 from polevpn_trio.batch import FrameBatch
+from polevpn_trio.forwarding.policy.guard import PolicyGuard
 from polevpn_trio.forwarding.prefix_table import Network, PrefixTable
 from polevpn_trio.forwarding.source_filter import (
     MARTIAN,
@@ -72,6 +73,8 @@ class ForwarderStatistics:
     """Their source is not their sender's."""
     martian: int
     """Their source is no address of a host, or one of a single link only."""
+    denied: int
+    """The policy does not let them pass."""
     hairpin: int
     not_ipv4: int
     queue_full: int
@@ -111,12 +114,15 @@ class Forwarder:
 
     The same network may be registered by several peers: the one with the highest priority owns it,
     of several such ones the last; when that goes, the one before it owns it again. Without
-    ``source_check`` packets may bear any source.
+    ``source_check`` packets may bear any source. ``guard`` holds a policy between sites, if there
+    is one.
     """
 
     def __init__(self, *, source_check: bool = True) -> None:
         self.source_check = source_check
+        self.guard: PolicyGuard | None = None
         self._holdings: dict[Peer, _Holdings] = {}
+        self._names: dict[object, str] = {}
         # Grows with each change of the table: what was decided before is void.
         self._generation = 0
         self._gateways: dict[bytes, Peer] = {}
@@ -130,6 +136,7 @@ class Forwarder:
         self._unregistered = 0
         self._spoofed = 0
         self._martian = 0
+        self._denied = 0
         self._hairpin = 0
         self._not_ipv4 = 0
         self._queue_full = 0
@@ -178,6 +185,20 @@ class Forwarder:
     def exempt(self, peer: Peer, exempt: bool = True) -> None:
         """Let packets of ``peer`` bear any source, or not, until it is unregistered."""
         self._holdings_of(peer).checked = not exempt
+
+    def name(self, peer: Peer, site: str) -> None:
+        """Say what the policy calls the site of ``peer``, "" to forget it.
+
+        It has nothing to do with what is registered: who registers nothing is no stranger.
+        """
+        if site:
+            self._names[peer] = site
+        else:
+            self._names.pop(peer, None)
+
+    def site_of(self, peer: object) -> str:
+        """Return what the policy calls the site of ``peer``, "" if that has no name."""
+        return self._names.get(peer, "")
 
     def prioritise(self, peer: Peer, priority: int) -> None:
         """Change the priority of all that ``peer`` has registered."""
@@ -256,10 +277,11 @@ class Forwarder:
         self._cache[destination] = found
         return found
 
-    def route_batch(self, runs: Sequence[FrameRun], sender: Peer) -> None:
+    def route_batch(self, runs: Sequence[FrameRun], sender: Peer, now: float = 0.0) -> None:
         """Pass runs of IP packets, grouped by destination, on to where they belong.
 
-        The data of runs may be changed, as may be the runs.
+        The data of runs may be changed, as may be the runs. ``now`` (seconds of a clock that only
+        goes forward) is what a policy's flows are timed by.
         """
         reached: dict[Peer, None] = {}
         holdings = self._holdings.get(sender)
@@ -278,7 +300,7 @@ class Forwarder:
                 self._hairpin += run.packets
             elif run.version != 4 and not peer.takes_ipv6:
                 self._not_ipv4 += run.packets
-            else:
+            elif self.guard is None or self._keep_allowed(self.guard, run, sender, peer, now):
                 batch = FrameBatch(run.data, run.packets, run.sequences)
                 if run.sequences and run.sequences != peer.sequences:
                     batch = self._segmenter.to_ordinary(batch)
@@ -308,6 +330,20 @@ class Forwarder:
             run.data = run.data[:kept]
             run.packets -= sources.spoofed + sources.martian
         return kept > 0
+
+    def _keep_allowed(
+        self, guard: PolicyGuard, run: FrameRun, sender: Peer, peer: Peer, now: float
+    ) -> bool:
+        """Take packets that the policy denies out of a run; False if all are.
+
+        It is about what goes between sites: what goes back to the same one is not its matter.
+        """
+        if peer is not sender:
+            denied = guard.keep_allowed(run, sender, self.site_of(sender), self.site_of(peer), now)
+            if denied:
+                self._denied += denied
+                sender.note_refused("denied", denied, b"")
+        return run.packets > 0
 
     @property
     def route_count(self) -> int:
@@ -344,6 +380,7 @@ class Forwarder:
             unregistered=self._unregistered,
             spoofed=self._spoofed,
             martian=self._martian,
+            denied=self._denied,
             hairpin=self._hairpin,
             not_ipv4=self._not_ipv4,
             queue_full=self._queue_full,

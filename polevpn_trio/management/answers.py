@@ -160,6 +160,34 @@ class CertificateStatus:
 
 
 @attrs.frozen
+class RuleStatus:
+    """A rule of a router's policy: flows that it allowed, and packets that it denied.
+
+    Behind the rules comes one called ``default``, and one called ``unrelated``, for what belongs
+    to no flow that was allowed: errors, and fragments. Flows between sites that may send each
+    other everything are not counted.
+    """
+
+    name: str
+    rule: str
+    flows: int
+    denied: int
+
+
+@attrs.frozen
+class PolicyStatus:
+    """What a router's policy has done; ``flows`` are remembered now, at most ``flows_limit``.
+
+    ``evicted`` were forgotten before their time, because there were so many.
+    """
+
+    rules: tuple[RuleStatus, ...]
+    flows: int
+    flows_limit: int
+    evicted: int
+
+
+@attrs.frozen
 class Status:
     """Everything at a glance. ``state`` is the worst of the sites'."""
 
@@ -190,6 +218,8 @@ class Status:
     certificates: tuple[CertificateStatus, ...] = ()
     limited: Mapping[str, int] = attrs.field(factory=dict)
     """What a router's ``limits`` have turned away, by the key of the limit."""
+    policy: PolicyStatus | None = None
+    """A router's, if it has one."""
 
 
 @attrs.frozen

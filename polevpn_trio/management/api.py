@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 
 from polevpn_trio.control.log import printable
+from polevpn_trio.forwarding.policy.rules import WITH_PORTS, protocol_number
 from polevpn_trio.nursery_tree import NodeSnapshot
 
 VERSION = 1
@@ -35,6 +36,8 @@ MOST_EVENTS = 1000
 
 LONGEST_CONFIRM = 3600.0
 """Seconds that may be asked for to confirm a reload."""
+
+PROTOCOLS = "tcp, udp, icmp, or a number from 0 to 255"
 
 # Codes of errors.
 BAD_REQUEST = "bad-request"
@@ -128,6 +131,23 @@ class Params:
         except ValueError:
             pass
         raise ApiError(BAD_PARAMS, f"{name}: expected an IP address")
+
+    def traffic(self, version: int) -> tuple[int | None, int | None]:
+        """``protocol`` (of IP ``version``, by name or number) and ``port``; None if not given."""
+        given, port = self._values.pop("protocol", None), self._values.pop("port", None)
+        protocol = None
+        if given is not None:
+            if isinstance(given, str | int) and not isinstance(given, bool):
+                protocol = protocol_number(str(given), version)
+            if protocol is None:
+                raise ApiError(BAD_PARAMS, f"protocol: expected {PROTOCOLS}")
+        if port is None:
+            return protocol, None
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+            raise ApiError(BAD_PARAMS, "port: expected a number from 0 to 65535")
+        if protocol not in WITH_PORTS:
+            raise ApiError(BAD_PARAMS, "port: expected a protocol that has ports, such as tcp")
+        return protocol, port
 
     def finish(self) -> None:
         """Refuse what nobody took: a misspelt name would silently do nothing."""

@@ -98,7 +98,13 @@ class GatewayView:
         """Draw the live tree."""
         return self.root.snapshot()
 
-    async def explain(self, source: Address, destination: Address) -> Explanation:
+    async def explain(
+        self,
+        source: Address,
+        destination: Address,
+        protocol: int | None = None,
+        port: int | None = None,
+    ) -> Explanation:
         """Say what becomes of a packet, that comes out of the tunnel or goes into it."""
         await trio.lowlevel.checkpoint()
         answer = _Answer(source, destination)

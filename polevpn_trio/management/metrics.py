@@ -15,12 +15,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from polevpn_trio.control.admission import REASONS
-from polevpn_trio.management.answers import DOWN, STATES, Path, SiteStatus, Status
+from polevpn_trio.management.answers import DOWN, STATES, Path, PolicyStatus, SiteStatus, Status
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 MOST_SITES = 500
 """Sites with series of their own, some thirty each; more are only counted in ``polevpn_sites``."""
+
+MOST_RULES = 100
+"""Rules of a policy with series of their own, two each; `status` tells of all."""
 
 SENT, RECEIVED = "sent", "received"
 
@@ -109,6 +112,31 @@ def _of_router(status: Status) -> Iterator[Metric]:
     for limit, count in (dict.fromkeys(REASONS, 0) | dict(status.limited)).items():
         limited.add_metric((limit,), count)
     yield limited
+    if status.policy is not None:
+        yield from _of_policy(status.policy)
+
+
+def _of_policy(policy: PolicyStatus) -> Iterator[Metric]:
+    # The last two stand for what no rule matches.
+    rules = (*policy.rules[:-2][:MOST_RULES], *policy.rules[-2:])
+    denied = _counter("policy_denied_packets", "Packets that a rule denied.", ("rule",))
+    allowed = _counter("policy_allowed_flows", "Flows that a rule allowed.", ("rule",))
+    for rule in rules:
+        denied.add_metric((rule.name,), rule.denied)
+        allowed.add_metric((rule.name,), rule.flows)
+    yield denied
+    yield allowed
+    flows = _gauge("policy_flows", "Flows that are remembered.")
+    flows.add_metric((), policy.flows)
+    yield flows
+    limit = _gauge("policy_flows_limit", "Flows that can be remembered.")
+    limit.add_metric((), policy.flows_limit)
+    yield limit
+    evicted = _counter(
+        "policy_evicted_flows", "Flows forgotten before their time, for want of room."
+    )
+    evicted.add_metric((), policy.evicted)
+    yield evicted
 
 
 def _of_servers(status: Status) -> Iterator[Metric]:

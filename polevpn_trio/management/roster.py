@@ -32,7 +32,7 @@ SILENT_SECONDS = 15.0
 LOSSY_BEFORE_REPAIR, LOSSY_AFTER_REPAIR = 0.1, 0.03
 """Shares of what is sent above which somebody should have a look at the path."""
 
-WANTED = ("queue_delay", "spoofed", "martian")
+WANTED = ("queue_delay", "spoofed", "martian", "denied")
 """Drops that are no fault of the link: by them the queue tells a sender how fast it is, or the
 router does not pass on what it must not."""
 

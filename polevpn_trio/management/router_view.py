@@ -17,6 +17,7 @@ from polevpn_trio.management.answers import (
     worst,
 )
 from polevpn_trio.management.measures import Counters
+from polevpn_trio.management.policy_view import policy_status
 from polevpn_trio.management.roster import Site
 from polevpn_trio.management.routing import RouterTable
 from polevpn_trio.management.view import SLICE, Program
@@ -63,6 +64,7 @@ class RouterView:
             refused=dict(self.refused()),
             certificates=self.certificates(),
             limited=dict(self.limited()),
+            policy=policy_status(self.table.forwarder.guard, trio.current_time()),
         )
 
     async def _counters(self) -> dict[Site, Counters]:
@@ -77,10 +79,16 @@ class RouterView:
         """Give a part of the route table."""
         return self.table.routes(offset, most, trio.current_time())
 
-    async def explain(self, source: Address, destination: Address) -> Explanation:
+    async def explain(
+        self,
+        source: Address,
+        destination: Address,
+        protocol: int | None = None,
+        port: int | None = None,
+    ) -> Explanation:
         """Say what becomes of a packet."""
         await trio.lowlevel.checkpoint()
-        return self.table.explain(source, destination, trio.current_time())
+        return self.table.explain(source, destination, trio.current_time(), protocol, port)
 
     def tree(self) -> NodeSnapshot:
         """Draw the live tree."""

@@ -12,6 +12,7 @@ from itertools import islice
 import attrs
 
 from polevpn_trio.forwarding.forwarder import Address, Forwarder, Peer, Route
+from polevpn_trio.forwarding.policy.rules import Opening
 from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.forwarding.source_filter import is_martian
 from polevpn_trio.management.answers import (
@@ -22,6 +23,7 @@ from polevpn_trio.management.answers import (
     Step,
     Trouble,
 )
+from polevpn_trio.management.policy_view import NO_RULES, THERE, explain_policy
 from polevpn_trio.management.roster import UNKNOWN, Roster, Site, info
 
 NO_ROUTE_ADVICE = (
@@ -85,8 +87,15 @@ class RouterTable:
     def _name(self, peer: Peer) -> str:
         return self.roster.name_of(peer)
 
-    def explain(self, source: Address, destination: Address, now: float) -> Explanation:
-        """Say what becomes of a packet that comes from the site of ``source``."""
+    def explain(
+        self,
+        source: Address,
+        destination: Address,
+        now: float,
+        protocol: int | None = None,
+        port: int | None = None,
+    ) -> Explanation:
+        """Say what becomes of a packet that comes from the site of ``source``, and opens a flow."""
         sender = self._sender(source)
         covering = self.forwarder.covering(destination)
         steps = [
@@ -113,7 +122,23 @@ class RouterTable:
         reason, advice = self._judge_source(source, sender, steps)
         if not reason:
             reason, advice = self._judge(sender, best, destination, steps)
-        return self._explanation(source, destination, sender, covering, steps, reason, advice, now)
+        found = self._explanation(source, destination, sender, covering, steps, reason, advice, now)
+        if reason or self.forwarder.guard is None:
+            return found
+        owner = sender.owner if sender is not None else None
+        if owner is best.peer:
+            return attrs.evolve(found, policy="it stays at one site: rules are not asked")
+        opening = Opening(
+            origin=self.forwarder.site_of(owner),
+            target=self.forwarder.site_of(best.peer),
+            source=source,
+            destination=destination,
+            protocol=protocol,
+            port=port,
+        )
+        return explain_policy(
+            found, self.forwarder.guard.policy, opening, remote=best.peer is not self.own
+        )
 
     def _sender(self, source: Address) -> Site | None:
         covering = self.forwarder.covering(source)
@@ -167,9 +192,9 @@ class RouterTable:
         site = self.roster.of(best.peer) if best is not None else None
         connected = site.connected if site is not None else None
         own = best is not None and best.peer is self.own
-        policy = "the router has no rules: every site may send to every other"
-        if best is not None and not own:
-            policy += "; the acls of the site's gateway decide there, explain it there as well"
+        policy = "" if self.forwarder.guard is not None else NO_RULES
+        if policy and best is not None and not own:
+            policy += THERE
         return Explanation(
             source=str(source),
             destination=str(destination),

@@ -146,10 +146,11 @@ class ControlServer:
 
     async def _explain(self, params: Params) -> object:
         source, destination = params.address("source"), params.address("destination")
-        params.finish()
         if source.version != destination.version:
             raise ApiError(api.BAD_PARAMS, "source and destination: expected the same IP version")
-        return await self._view.explain(source, destination)
+        protocol, port = params.traffic(source.version)
+        params.finish()
+        return await self._view.explain(source, destination, protocol, port)
 
     async def _reload(self, params: Params) -> object:
         """Read the configuration anew; with ``confirm`` seconds, until it is confirmed."""

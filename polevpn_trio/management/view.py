@@ -36,7 +36,13 @@ class View(Protocol):
     def routes(self, offset: int, most: int) -> Routes:
         """Give at most ``most`` lines of the route table, from ``offset`` on."""
 
-    async def explain(self, source: Address, destination: Address) -> Explanation:
+    async def explain(
+        self,
+        source: Address,
+        destination: Address,
+        protocol: int | None = None,
+        port: int | None = None,
+    ) -> Explanation:
         """Say what becomes of a packet."""
 
     def tree(self) -> NodeSnapshot:

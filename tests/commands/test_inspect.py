@@ -124,6 +124,8 @@ def test_explain_ends_with_one_if_the_packet_is_dropped(
     [
         ["explain", "10.0.0.1"],
         ["explain", "10.0.0.1", "example.org"],
+        ["explain", "10.0.0.1", "10.0.0.2", "tcp", "https"],
+        ["explain", "10.0.0.1", "10.0.0.2", "tcp", "65536"],
         ["status", "--over", "61"],
         ["events", "-n", "0"],
         ["events", "-n", "5000"],

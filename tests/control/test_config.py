@@ -252,7 +252,7 @@ def test_the_examples_are_good_complete_and_show_the_defaults(name: str, place: 
     assert config.run_as is None
     left_out = {"metrics", "user", "group"}
     if isinstance(config, RouterConfig):
-        known = {"gateways", "gateways_directory", "admit_shared_key", "dashboard"}
+        known = {"gateways", "gateways_directory", "admit_shared_key", "dashboard", "policy"}
         assert set(values) | known | left_out == set(config_module._ROUTER_KEYS)
         assert config.site is not None
         site = values["site"]

@@ -120,7 +120,11 @@ class BrokenView:
         raise NotImplementedError
 
     async def explain(
-        self, source: IPv4Address | IPv6Address, destination: IPv4Address | IPv6Address
+        self,
+        source: IPv4Address | IPv6Address,
+        destination: IPv4Address | IPv6Address,
+        protocol: int | None = None,
+        port: int | None = None,
     ) -> Explanation:
         raise NotImplementedError
 

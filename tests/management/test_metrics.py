@@ -14,7 +14,9 @@ from polevpn_trio.management.answers import (
     ConnectionInfo,
     Loss,
     Measured,
+    PolicyStatus,
     Repair,
+    RuleStatus,
     ServerStatus,
     SiteStatus,
     Status,
@@ -79,6 +81,16 @@ def router(*sites: SiteStatus) -> Status:
         refused={"wrong_key": 2, "closed_site": 0},
         certificates=(CertificateStatus("kcp", 1e9),),
         limited={"handshakes_per_second": 9},
+        policy=PolicyStatus(
+            (
+                RuleStatus("web", "allow any to any, tcp port 443", 8, 0),
+                RuleStatus("default", "deny", 0, 9),
+                RuleStatus("unrelated", "deny", 0, 1),
+            ),
+            flows=3,
+            flows_limit=65_536,
+            evicted=2,
+        ),
     )
 
 
@@ -163,6 +175,25 @@ def test_sites_beyond_the_bound_have_no_series_but_are_counted() -> None:
     found = samples(router(*many))
     assert sum(name[0] == "polevpn_site_up" for name in found) == metrics.MOST_SITES
     assert found["polevpn_sites", "up"] == metrics.MOST_SITES + 3
+
+
+def test_a_policy_tells_what_each_rule_did_up_to_so_many() -> None:
+    found = samples(router())
+    assert found["polevpn_policy_allowed_flows_total", "web"] == 8
+    assert found["polevpn_policy_denied_packets_total", "default"] == 9
+    assert found["polevpn_policy_denied_packets_total", "unrelated"] == 1
+    assert found["polevpn_policy_flows",] == 3
+    assert found["polevpn_policy_evicted_flows_total",] == 2
+    policy = router().policy
+    assert policy is not None
+    many = tuple(RuleStatus(f"rule {n}", "allow", n, 0) for n in range(metrics.MOST_RULES + 3))
+    large = attrs.evolve(policy, rules=(*many, *policy.rules[-2:]))
+    found = samples(attrs.evolve(router(), policy=large))
+    rules = [name[1] for name in found if name[0] == "polevpn_policy_denied_packets_total"]
+    assert len(rules) == metrics.MOST_RULES + 2
+    assert rules[-2:] == ["default", "unrelated"]
+    without = samples(attrs.evolve(router(), policy=None))
+    assert not any(name[0].startswith("polevpn_policy") for name in without)
 
 
 def test_what_is_in_a_name_does_not_break_the_format() -> None:

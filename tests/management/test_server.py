@@ -114,6 +114,9 @@ def test_answers_one_request_after_the_other(path: Path) -> None:
         assert (len(routes["routes"]), routes["total"]) == (2, 5)
         way = await client.ask("explain", source="192.168.1.1", destination="192.168.2.1")
         assert (way["verdict"], way["site"]) == ("delivered", "oslo")
+        more = {"protocol": "icmp"}
+        way = await client.ask("explain", source="10.8.0.1", destination="10.8.0.2", **more)
+        assert way["verdict"] == "delivered"
 
     with_server(path, body)
 

@@ -1,0 +1,1 @@
+"""Who may talk to whom between sites: rules, and the flows that they have let in."""
