@@ -17,7 +17,7 @@ from polevpn_trio.lab.overlay import PORT, Site, python_path
 
 FALLEN_SILENT, REGISTERED = "has fallen silent, trying anew", "registered at "
 
-OUTAGE_SHARE, SHORTEST_LIMIT = 0.05, 2.0
+OUTAGE_SHARE, SHORTEST_LIMIT = 0.05, 4.0
 """A cut of some time is over for the traffic within this share of it, or the shortest limit more:
 attempts become rarer the longer an outage lasts (`transport/dial.py`)."""
 

@@ -42,8 +42,9 @@ RESTARTED_WITHIN = 4.0
 SETTLE_SECONDS = 90.0
 """Within which everything must be as it was: a router ends a silent connection after a minute."""
 
-MEMORY_MIB = 8.0
-"""By which a program's memory may have grown over one case: pools and caches for new links."""
+MEMORY_MIB = 16.0
+"""By which a program's memory may have grown over one case. What waits for a link is bounded, some
+ten MiB altogether; the allocator keeps that room for the next time."""
 
 START_PATIENCE = 30.0
 """Seconds for a program to start again, and for the load to flow again."""

@@ -63,7 +63,7 @@ def test_names_of_cases_are_told_apart() -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize(("seconds", "limit"), [(1, 2.05), (120, 8)])
+@pytest.mark.parametrize(("seconds", "limit"), [(1, 4.05), (120, 10)])
 def test_attempts_become_rarer_the_longer_an_outage_lasts(seconds: float, limit: float) -> None:
     assert network_faults.cut_limit(seconds) == pytest.approx(limit)
 
