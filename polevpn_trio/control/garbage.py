@@ -10,9 +10,11 @@ and the oldest only when memory has grown as if something were left there.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import trio
 
@@ -22,6 +24,12 @@ LOOK_SECONDS = 60.0
 GROWTH = 2.0
 """Growth of the number of allocated blocks since the last full collection that calls for another:
 while the number of gateways grows to a thousand there will be about ten."""
+
+RESIDENT_GROWTH = 1.5
+"""The same of the resident memory: a few objects may hold large buffers, which are no blocks."""
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_STATM = Path("/proc/self/statm")
 
 _NEVER = 1 << 30
 """A threshold that is not reached."""
@@ -39,25 +47,37 @@ def without_full_collections() -> Iterator[None]:
 
 
 class Growth:
-    """Judges by the number of allocated blocks whether a full collection is due."""
+    """Judges by the number of allocated blocks and the memory whether a full collection is due."""
 
-    def __init__(self, blocks: int) -> None:
-        self._settled = blocks
+    def __init__(self, blocks: int, resident: int) -> None:
+        """``resident`` is in bytes."""
+        self.collected(blocks, resident)
 
-    def is_due(self, blocks: int) -> bool:
-        """Whether there are so many more than after the last collection."""
-        return blocks >= self._settled * GROWTH
+    def is_due(self, blocks: int, resident: int) -> bool:
+        """Whether there is so much more of one of them than after the last collection."""
+        # Unless it is not known.
+        grown = resident >= self._resident * RESIDENT_GROWTH > 0
+        return grown or blocks >= self._blocks * GROWTH
 
-    def collected(self, blocks: int) -> None:
-        """Note how many are left after a collection."""
-        self._settled = blocks
+    def collected(self, blocks: int, resident: int) -> None:
+        """Note how much is left after a collection."""
+        self._blocks = blocks
+        self._resident = resident
 
 
 async def collect_when_grown() -> None:
     """Task "garbage": run a full collection when memory has grown by much. Runs for ever."""
-    growth = Growth(sys.getallocatedblocks())
+    growth = Growth(sys.getallocatedblocks(), resident_bytes())
     while True:
         await trio.sleep(LOOK_SECONDS)
-        if growth.is_due(sys.getallocatedblocks()):
+        if growth.is_due(sys.getallocatedblocks(), resident_bytes()):
             gc.collect()
-            growth.collected(sys.getallocatedblocks())
+            growth.collected(sys.getallocatedblocks(), resident_bytes())
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds; 0 where the kernel does not tell."""
+    try:
+        return int(_STATM.read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0

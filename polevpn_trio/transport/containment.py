@@ -31,12 +31,25 @@ def contained(name: str) -> Iterator[Outcome]:
     try:
         yield outcome
     except* PoleVpnError as group:
-        outcome.error = first_error(group)
+        outcome.error = _without_frames(first_error(group))
     except* Exception as group:
         fault = first_error(group)
         log.error("%s: internal error: %r", name, fault)
         log.debug("%s: details of the internal error", name, exc_info=fault)
         outcome.error = LinkLost("internal error")
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Take the tracebacks off an error and what led to it.
+
+    Their frames hold the connection, which holds the outcome, which holds the error: a knot with
+    all buffers in it, which only a full collection would undo.
+    """
+    link: BaseException | None = error
+    while link is not None and link.__traceback__ is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def first_error(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -20,13 +20,26 @@ class Knot:
         self.itself = self
 
 
-def test_a_collection_is_due_when_memory_has_doubled_since_the_last_one() -> None:
-    growth = Growth(1000)
-    assert not growth.is_due(1999)
-    assert growth.is_due(2000)
-    growth.collected(1500)
-    assert not growth.is_due(2999)
-    assert growth.is_due(3000)
+def test_a_collection_is_due_when_there_are_twice_the_blocks_since_the_last_one() -> None:
+    growth = Growth(1000, 100)
+    assert not growth.is_due(1999, 100)
+    assert growth.is_due(2000, 100)
+    growth.collected(1500, 100)
+    assert not growth.is_due(2999, 100)
+    assert growth.is_due(3000, 100)
+
+
+def test_a_collection_is_due_when_few_objects_hold_much_memory() -> None:
+    growth = Growth(1000, 100)
+    assert not growth.is_due(1000, 149)
+    assert growth.is_due(1000, 150)
+    growth.collected(1000, 140)
+    assert not growth.is_due(1000, 209)
+    assert growth.is_due(1000, 210)
+
+
+def test_memory_that_is_not_known_calls_for_nothing() -> None:
+    assert not Growth(1000, 0).is_due(1000, 0)
 
 
 def test_the_young_are_collected_as_ever_and_the_old_are_left_alone() -> None:
