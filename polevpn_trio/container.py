@@ -25,8 +25,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from polevpn_trio.__main__ import EXIT_MISUSE, main
-from polevpn_trio.errors import ConfigError
+from polevpn_trio.__main__ import EXIT_FAILED, EXIT_MISUSE, main
+from polevpn_trio.control.run_as import RunAs
+from polevpn_trio.errors import ConfigError, HostError
+from polevpn_trio.privileges.account import find_account
 
 PREFIX = "POLEVPN_"
 OWN = "POLEVPN_TRIO_"
@@ -117,7 +119,7 @@ def role(environment: Mapping[str, str], values: Mapping[str, object]) -> str:
 def arguments(environment: Mapping[str, str], folder: Path) -> list[str]:
     """Turn the environment into a command line; a configuration made of it goes into ``folder``.
 
-    Raises ConfigError.
+    It belongs to the user that the program becomes. Raises ConfigError, HostError.
     """
     values = configuration(environment)
     chosen = role(environment, values)
@@ -126,7 +128,16 @@ def arguments(environment: Mapping[str, str], folder: Path) -> list[str]:
     file = folder / f"{chosen}.json"
     file.touch(mode=0o600)
     file.write_text(json.dumps(values))
+    if "user" in values and os.geteuid() == 0:
+        # It is read again at a reload, and removed at the end.
+        account = find_account(RunAs(str(values["user"]), _text(values.get("group"))))
+        for path in (folder, file):
+            os.chown(path, account.uid, account.gid)
     return [chosen, "--config", str(file)]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -146,6 +157,9 @@ def start(argv: Sequence[str]) -> int:
         except ConfigError as error:
             print(error, file=sys.stderr)
             return EXIT_MISUSE
+        except HostError as error:
+            print(f"{error}; what to do: {error.advice}", file=sys.stderr)
+            return EXIT_FAILED
         return main(command)
 
 

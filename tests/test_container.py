@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -19,12 +20,14 @@ import yaml
 import polevpn_trio
 from polevpn_trio.container import arguments, configuration
 from polevpn_trio.control.config import load_gateway, load_router
-from polevpn_trio.errors import ConfigError
+from polevpn_trio.errors import ConfigError, HostError
 from polevpn_trio.lab.namespaces import wait_until
 from polevpn_trio.lab.overlay import python_path
 from tests.conftest import Certificates
 
 CONF = Path(polevpn_trio.__file__).parents[1] / "conf"
+
+TO_BECOME_A_USER = ("SETUID", "SETGID", "SETPCAP", "CHOWN")
 
 GATEWAY = {
     "POLEVPN_ROUTE_SERVER": "kcp://203.0.113.5:443, tls://203.0.113.5:443",
@@ -74,6 +77,16 @@ def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     given = {name: value for name, value in GATEWAY.items() if name != "POLEVPN_KEY"}
     arguments({**given, "POLEVPN_KEY_FROM": str(secret)}, tmp_path)
     assert load_gateway(tmp_path / "gateway.json").key == "of the file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_the_program_becomes_can_read_and_remove_its_configuration(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    arguments({**GATEWAY, "POLEVPN_USER": "nobody"}, tmp_path)
+    for path in (tmp_path, tmp_path / "gateway.json"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (nobody.pw_uid, nobody.pw_gid)
+    with pytest.raises(HostError, match="no user no-such"):
+        arguments({**GATEWAY, "POLEVPN_USER": "no-such"}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -210,12 +223,14 @@ def test_compose_starts_both_roles_with_what_each_needs(tmp_path: Path) -> None:
         assert service["read_only"] is True
         assert name == service["environment"]["POLEVPN_ROLE"]
     assert services["gateway"]["devices"] == ["/dev/net/tun"]
-    assert services["gateway"]["cap_add"] == ["NET_ADMIN"]
-    assert services["router"]["cap_add"] == ["NET_BIND_SERVICE"]
+    assert services["gateway"]["cap_add"] == ["NET_ADMIN", *TO_BECOME_A_USER]
+    assert services["router"]["cap_add"] == ["NET_BIND_SERVICE", *TO_BECOME_A_USER]
     environment = {
         name: value.replace("${POLEVPN_KEY:?}", "a long secret")
         for name, value in services["gateway"]["environment"].items()
     }
+    assert environment["POLEVPN_USER"] == "polevpn"
+    environment["POLEVPN_USER"] = "nobody"
     load_gateway(arguments(environment, tmp_path)[2])
 
 
@@ -232,10 +247,12 @@ def test_kubernetes_gets_both_roles(tmp_path: Path) -> None:
         assert deployment["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
         [container] = template["spec"]["containers"]
         rights = container["securityContext"]
-        assert rights["capabilities"] == {"drop": ["ALL"], "add": [capability]}
+        assert rights["capabilities"] == {"drop": ["ALL"], "add": [capability, *TO_BECOME_A_USER]}
         assert container["livenessProbe"]["exec"]["command"] == health_check()[1:]
         environment = {each["name"]: value_of(each, secret) for each in container["env"]}
         assert environment["POLEVPN_ROLE"] == role
+        assert environment["POLEVPN_USER"] == "polevpn"
+        environment["POLEVPN_USER"] = "nobody"
         values = configuration(environment)
         if role == "gateway":
             load_gateway(arguments(environment, tmp_path)[2])

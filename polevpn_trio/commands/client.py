@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ class ControlClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(ANSWER_SECONDS)
-            self._socket.connect(str(path))
+            _connect(self._socket, path)
         except OSError as error:
             self._socket.close()
             raise _no_answer(path, error) from error
@@ -128,6 +129,20 @@ class ControlClient:
         except (ValueError, KeyError, TypeError):
             error = NoAnswer(f"{self.path}: not the control socket of a polevpn_trio")
         raise error
+
+
+def _connect(asking: socket.socket, path: Path) -> None:
+    try:
+        asking.connect(str(path))
+    except PermissionError:
+        if os.geteuid() != 0:
+            raise
+        # Root in a container is often kept from other users' files, but may become their owner.
+        os.seteuid(path.stat().st_uid)
+        try:
+            asking.connect(str(path))
+        finally:
+            os.seteuid(0)
 
 
 def _no_answer(path: Path, error: OSError) -> NoAnswer:

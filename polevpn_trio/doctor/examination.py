@@ -26,6 +26,7 @@ from polevpn_trio.doctor import (
     peers,
     ports,
     routing,
+    run_as,
     surroundings,
     tunnel_device,
     udp_sockets,
@@ -136,6 +137,8 @@ def _machine(config: Config | None) -> Iterator[Finding]:
         yield congestion.judge_congestion(congestion.look_at_congestion())
     if not isinstance(config, GatewayConfig):
         yield surroundings.look_at_open_files()
+    if config is not None and config.run_as is not None:
+        yield run_as.judge_user(config, config.run_as, run_as.look_at_user(config, config.run_as))
     known = () if config is None else (config.path,)
     yield clock.judge_clock(clock.look_at_clock(*known))
 

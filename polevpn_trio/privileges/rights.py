@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import trio
@@ -39,6 +39,8 @@ Config = RouterConfig | GatewayConfig
 
 ADVICE = 'set "user" in the configuration to a user without rights, such as "polevpn"'
 
+CODE_ADVICE = "install it where everybody can read it, such as /opt/polevpn_trio"
+
 _FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _USUAL_FIRST_FREE_PORT = 1024
 
@@ -54,6 +56,12 @@ def needed(config: Config) -> frozenset[Capability]:
     if any(0 < port < first_free_port() for port in later):
         found.add(Capability.NET_BIND_SERVICE)
     return frozenset(found)
+
+
+def names_of(capabilities: Collection[Capability]) -> str:
+    """Return their names, or that there are none, for people."""
+    names = " and ".join(f"CAP_{each.name}" for each in sorted(capabilities))
+    return names or "no capability"
 
 
 def first_free_port() -> int:
@@ -84,8 +92,7 @@ def give_up(config: Config, interface: str | None, load: Callable[[], object]) -
     keep = frozenset(each for each in needed(config) if capabilities.permitted() >> each & 1)
     _become(account, keep)
     _check_code(account)
-    names = " and ".join(f"CAP_{each.name}" for each in sorted(keep))
-    log.info("running as %s with %s", account.name, names or "no capability")
+    log.info("running as %s with %s", account.name, names_of(keep))
     _check_files(config, load, account)
 
 
@@ -164,7 +171,7 @@ def _check_code(account: Account) -> None:
         if not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
             raise HostError(
                 f"the user {account.name} cannot read this program: {folder}",
-                advice="install it where everybody can, such as /opt/polevpn_trio",
+                advice=CODE_ADVICE,
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 import polevpn_trio
 from polevpn_trio.lab.namespaces import Host, Process
-from polevpn_trio.lab.overlay import Overlay, program
+from polevpn_trio.lab.overlay import Overlay, python_path
 from polevpn_trio.tun.netlink import ROUTE_PROTOCOL
 
 from .test_operation import ask
@@ -87,11 +88,26 @@ def show_programs(host: Host) -> None:
             assert host.run(words, timeout=PATIENCE).returncode == 0
 
 
-def start(host: Host, role: str, config: dict[str, Any]) -> Process:
+def start(host: Host, role: str, config: dict[str, Any], *wrapper: str) -> Process:
     """Start a program that becomes the user, from a file that this user can read."""
-    file = host.write_file(f"{role}.json", json.dumps({**config, "user": USER.pw_name}), mode=0o600)
-    host.call(os.chown, file, USER.pw_uid, USER.pw_gid)
-    return program(host, [role, "--config", str(file)], role)
+    file = host.write_file(f"{role}.json", json.dumps({**config, "user": USER.pw_name}))
+    show_to_user(host, file)
+    command = [*wrapper, sys.executable, "-m", "polevpn_trio", role, "--config", str(file)]
+    return host.start(command, name=role, environment={**python_path(), "RUNTIME_DIRECTORY": ""})
+
+
+def show_to_user(host: Host, file: Path) -> None:
+    host.call(os.chown, file, 0, USER.pw_gid)
+    host.call(os.chmod, file, 0o640)
+
+
+def as_in_a_container(*more: str) -> tuple[str, ...]:
+    """Run what follows as root that may become another user, and else as little as it may."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("setpriv is missing")
+    given = ",".join(f"+{each}" for each in ("setuid", "setgid", "setpcap", "chown", *more))
+    return (setpriv, f"--bounding-set=-all,{given}", f"--inh-caps=-all,{given}", "--no-new-privs")
 
 
 def files_of(host: Host) -> set[str]:
@@ -116,24 +132,29 @@ def overlay(overlay: Overlay) -> Overlay:
         show_programs(overlay.add_site(name).gateway)
     show_programs(overlay.router)
     for file in (overlay.cert_file, overlay.key_file):
-        overlay.router.call(os.chown, file, USER.pw_uid, USER.pw_gid)
+        show_to_user(overlay.router, file)
     return overlay
 
 
-def test_a_router_keeps_no_capability_but_that_to_use_its_port(overlay: Overlay) -> None:
-    both = overlay.router_config()
-    for config, kept in (
-        (both, NET_BIND_SERVICE),
-        (both | {"kcp": {**both["kcp"], "enable": False}}, 0),
-    ):
-        router = start(overlay.router, "router", config)
-        router.wait_for_output("ready", PATIENCE)
-        check_rights(router, kept)
-        assert overlay.router.listens("tcp", 443)
-        assert ask(overlay.router, "reload").returncode == 0
-        assert router.stop() == 0
-        assert "WARNING" not in router.log()
-        assert files_of(overlay.router) == set()
+@pytest.mark.parametrize(("disabled", "kept"), [("tls", NET_BIND_SERVICE), ("kcp", 0)])
+def test_a_router_keeps_no_capability_but_that_to_use_its_port(
+    overlay: Overlay, disabled: str, kept: int
+) -> None:
+    container = as_in_a_container("net_bind_service")
+    config = overlay.router_config()
+    config[disabled] = config[disabled] | {"enable": False}
+    router = start(overlay.router, "router", config, *container)
+    router.wait_for_output("ready", PATIENCE)
+    check_rights(router, kept)
+    assert overlay.router.listens("udp" if disabled == "tls" else "tcp", 443)
+    asking = [*container, sys.executable, "-m", "polevpn_trio", "reload"]
+    done = overlay.router.run(
+        asking, timeout=PATIENCE, environment={**python_path(), "RUNTIME_DIRECTORY": ""}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert router.stop() == 0
+    assert "WARNING" not in router.log()
+    assert files_of(overlay.router) == set()
 
 
 def test_all_goes_on_without_root(overlay: Overlay) -> None:
