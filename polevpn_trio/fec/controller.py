@@ -11,6 +11,11 @@ for bursts of mean length L (a geometric one). So many repairs must *arrive*, wi
 
     ratio = (p + z sqrt(p (1 - p) B / W)) / (1 - p)
 
+As long as the path has room for more than is sent, more repairs cost nobody anything, and they
+come sooner, which matters: a packet that waits for the repair of its predecessor makes a TCP inside
+believe that a queue has formed, and it stops to grow (HyStart, RFC 9406). So until a path is
+known to be full, losses take up a fifth of the repairs only.
+
 Where the budget is too small for that by far, regular repair is useless: nearly every window
 lacks more than its repairs can give. Retransmission is cheaper then, and the budget is left to
 the datagrams that somebody waits for.
@@ -42,6 +47,13 @@ ENOUGH = 200.0
 USEFUL = 0.05
 """Seconds within which regular repair should help; on slow links fewer datagrams than the
 window holds pass in this time, and the margin must be larger."""
+
+FIRST_RATIO = 0.25
+"""Repairs per datagram as long as nothing is known of the path: the first round trips of a TCP."""
+
+# Repairs per random loss where there is room for them, and as many again up to so many.
+_GENEROUS = 5.0
+_GENEROUS_MORE = 0.05
 
 _BURST_PRIOR = 4.0
 _LONGEST_BURST = 16.0
@@ -159,11 +171,16 @@ class RepairController:
         self._packet_rate = 0.0
         self._margin = _MARGIN
         self._base_loss = BaseLoss()
-        self.plan = RepairPlan()
+        self._headroom = 1.0
+        self.plan = self._first_plan()
         self.wait = 0.0
 
-    def take_counters(self, seen: PathCounters, base_loss: BaseLoss, now: float) -> None:
+    def take_counters(
+        self, seen: PathCounters, base_loss: BaseLoss, now: float, headroom: float = 0.0
+    ) -> None:
         """Learn from the counters, and make the plan that follows from them.
+
+        ``headroom`` is the share of the path's rate that is not in use.
 
         The counters are the peer's word: whatever they are, the plan is one that the encoder
         can follow.
@@ -182,6 +199,7 @@ class RepairController:
             sums.add(seconds, sent, lost, gaps, recovered)
         self._packet_rate += (sent / seconds - self._packet_rate) * min(1.0, seconds / 0.5)
         self._base_loss = base_loss
+        self._headroom = headroom
         self._adjust_margin()
         self._make_plan()
 
@@ -218,7 +236,7 @@ class RepairController:
     def _make_plan(self) -> None:
         if self._slow.sent < ENOUGH:
             # Too little to judge by is also too little to cost much.
-            self.plan = RepairPlan()
+            self.plan = self._first_plan()
             self.wait = STAGGER
             return
         loss = self.loss
@@ -231,6 +249,11 @@ class RepairController:
         least = _LEAST_SURPLUS * random_loss / (1 - random_loss)
         useless = random_loss < CLEAN_LOSS or least > self._share
         ratio = 0.0 if useless else min(wanted, _LARGEST_SURPLUS * random_loss, self._share)
+        if random_loss >= CLEAN_LOSS:
+            generous = _GENEROUS * random_loss
+            generous += min(generous, _GENEROUS_MORE)
+            generous = min(generous, ratio + self._headroom, self._share)
+            ratio = max(ratio, generous)
         copies = 1 if loss < _ONE_COPY else 2 if loss < _TWO_COPIES else 3
         tail = math.ceil(_TAIL_WINDOW * min(wanted, self._share))
         stagger = STAGGER
@@ -248,6 +271,9 @@ class RepairController:
             self.wait = min(LONGEST_FLUSH, self._window / max(1.0, self._packet_rate))
         else:
             self.wait = min(LONGEST_FLUSH, FLUSH + copies * stagger)
+
+    def _first_plan(self) -> RepairPlan:
+        return RepairPlan(ratio=min(FIRST_RATIO, self._share))
 
     def _wanted_ratio(self, loss: float) -> float:
         window = max(_SMALLEST_WINDOW, min(self._window, self._packet_rate * USEFUL))

@@ -124,14 +124,22 @@ class RepairLayer:
         """Look at ``count`` datagrams that came; return how many lost ones could be computed."""
         return self._decoder.receive_batch_untrusted(datagrams, sizes, count, now)
 
-    def adapt(self, seen: PathCounters, base_loss: BaseLoss, round_trip: float, now: float) -> None:
+    def adapt(
+        self,
+        seen: PathCounters,
+        base_loss: BaseLoss,
+        round_trip: float,
+        now: float,
+        headroom: float = 0.0,
+    ) -> None:
         """Adapt to what the peer says of our direction; see `RepairController.take_counters`.
 
-        ``round_trip`` is in seconds: after that, what was lost is sent anew.
+        ``round_trip`` is in seconds: after that, what was lost is sent anew. ``headroom`` is the
+        share of the path's rate that is not in use.
         """
         self.adapt_at = now + INTERVAL
         before = self._controller.plan
-        self._controller.take_counters(seen, base_loss, now)
+        self._controller.take_counters(seen, base_loss, now, headroom)
         if self._controller.plan != before:
             self._encoder.set_plan(self._controller.plan)
         self._encoder.set_horizon(min(max(round_trip, LEAST_HORIZON), LARGEST_HORIZON))

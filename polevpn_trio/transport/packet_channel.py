@@ -150,6 +150,7 @@ class PacketChannel:
                 BaseLoss(loss.share, loss.known),
                 self._conversation.smoothed_rtt,
                 now,
+                self._control.headroom(),
             )
             self._conversation.repair_wait = repair.wait
         count, self._repairs = self._repairs, 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from polevpn_trio.fec.controller import (
     CLEAN_LOSS,
+    FIRST_RATIO,
     INTERVAL,
     BaseLoss,
     PathCounters,
@@ -31,6 +32,7 @@ def feed(
     base_loss: BaseLoss = UNKNOWN,
     start: float = 1.0,
     before: PathCounters | None = None,
+    headroom: float = 0.0,
 ) -> PathCounters:
     """Let a path of ``rate`` datagrams per second lose this share, evenly."""
     before = before or PathCounters()
@@ -44,15 +46,39 @@ def feed(
             recovered=before.recovered + round(lost * recovered),
             gaps=before.gaps + round(lost / burst),
         )
-        controller.take_counters(seen, base_loss, start + step * INTERVAL)
+        controller.take_counters(seen, base_loss, start + step * INTERVAL, headroom)
     return seen
 
 
-def test_as_long_as_nothing_is_known_the_important_are_protected() -> None:
+def test_as_long_as_nothing_is_known_all_is_protected() -> None:
     controller = RepairController()
-    assert controller.plan == RepairPlan()
+    assert controller.plan == RepairPlan(ratio=FIRST_RATIO)
     feed(controller, 0.0, rate=10, seconds=10)
-    assert controller.plan == RepairPlan()
+    assert controller.plan == RepairPlan(ratio=FIRST_RATIO)
+    assert RepairController(share=0.1).plan.ratio == 0.1
+    assert RepairController(share=0.0).plan.ratio == 0.0
+
+
+@pytest.mark.parametrize("loss", [0.005, 0.02, 0.04])
+def test_where_there_is_room_more_is_repaired_and_no_more_than_there_is_room(loss: float) -> None:
+    full, nearly, idle = RepairController(), RepairController(), RepairController()
+    for controller, headroom in ((full, 0.0), (nearly, 0.01), (idle, 1.0)):
+        feed(controller, loss, base_loss=BaseLoss(loss, 1000), headroom=headroom)
+    assert nearly.plan.ratio == pytest.approx(full.plan.ratio + 0.01)
+    assert 5 * loss < idle.plan.ratio <= SHARE
+    assert idle.wait == full.wait
+
+
+def test_where_there_is_room_but_no_loss_nothing_is_repaired() -> None:
+    controller = RepairController()
+    feed(controller, 0.0, headroom=1.0)
+    assert controller.plan == CLEAN
+
+
+def test_loss_of_our_own_making_is_no_more_repaired_where_there_seems_to_be_room() -> None:
+    controller = RepairController()
+    feed(controller, 0.08, base_loss=BaseLoss(0.0, 1000), headroom=1.0)
+    assert controller.plan.ratio < 0.04
 
 
 def test_a_clean_link_is_left_alone() -> None:

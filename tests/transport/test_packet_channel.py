@@ -14,7 +14,8 @@ from polevpn_trio.frames.codec import build_frame
 from polevpn_trio.kcp.datagram.conversation import OVERHEAD
 from polevpn_trio.lab.wan.conditions import Conditions, GilbertElliott, Knee, Policer
 from polevpn_trio.transport.packet_channel import PacketChannel, PacketChannelStatistics
-from tests.kcp.datagram.tunnel import COMMAND, MTU, Always, Pings, World
+from tests.kcp.datagram.cubic import Cubic
+from tests.kcp.datagram.tunnel import COMMAND, FRAMING, MTU, Always, Pings, World
 from tests.memory_links import ipv4
 
 RATE = 20e6
@@ -117,6 +118,23 @@ def test_most_of_what_is_lost_is_not_sent_again(loss: float, cost: float, few_se
         assert outcome.pings.lost == without.pings.lost == 0
         # Sent again they would take three halves of a round trip, and what stands before them.
         assert outcome.pings.percentile(97) < 0.065, f"seed {seed}"
+
+
+@pytest.mark.long_simulation
+@pytest.mark.parametrize(("loss", "least"), [(0.02, 0.55), (0.05, 0.5), (0.1, 0.2)])
+def test_a_tcp_that_begins_seldom_takes_repair_for_a_queue(
+    loss: float, least: float, seeds: Callable[[int], range]
+) -> None:
+    rate = 100e6
+    forth = Conditions(rate=rate, delay=0.025, queue=0.05, loss=loss)
+    carried = []
+    for seed in seeds(6):
+        world = make_world(seed, forth, forth, 0.25)
+        transfer = Cubic(world, world.near)
+        world.run(1.2)
+        carried.append(transfer.acked)
+    full = (1 - loss) * 1.2 * rate / 8 / (MTU + FRAMING)
+    assert sum(carried) / len(carried) > least * full, carried
 
 
 def test_lone_pings_are_never_sent_again_at_five_per_cent(few_seeds: range) -> None:

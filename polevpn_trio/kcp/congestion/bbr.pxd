@@ -29,6 +29,7 @@ cdef double _SLACK_TIME
 cdef double _CRUISE_TIME
 cdef double _IDLE_SHARE
 cdef int _IDLE_ROUNDS
+cdef double _FULL
 cdef double _PROBE_RTT_INTERVAL
 cdef double _PROBE_RTT_TIME
 cdef int _FAR_ROUNDS
@@ -94,6 +95,9 @@ cdef class Bbr(CongestionControl):
     cpdef double rate(self) noexcept
 
     cpdef double least_rtt(self) noexcept
+
+    @cython.locals(rate=double, unused=double)
+    cpdef double headroom(self) noexcept
 
     @cython.locals(now=double, lost="long long", sent="long long")
     cpdef take_event(self, AckEvent event)

@@ -71,6 +71,9 @@ IDLE_SHARE = 0.5
 IDLE_ROUNDS = 4
 """Round trips after one with too little to send until UP, if then there is enough."""
 
+FULL = 0.9
+"""Share of the rate from which on a path counts as full: a TCP inside leaves a little unused."""
+
 MIN_RTT_WINDOW = 15.0
 PROBE_RTT_INTERVAL = 10.0
 """Seconds without a round trip near the least after which the queue is emptied to see it."""
@@ -119,6 +122,7 @@ _SLACK_TIME = SLACK_TIME
 _CRUISE_TIME = CRUISE_TIME
 _IDLE_SHARE = IDLE_SHARE
 _IDLE_ROUNDS = IDLE_ROUNDS
+_FULL = FULL
 _PROBE_RTT_INTERVAL = PROBE_RTT_INTERVAL
 _PROBE_RTT_TIME = PROBE_RTT_TIME
 _FAR_ROUNDS = FAR_ROUNDS
@@ -208,6 +212,14 @@ class Bbr(CongestionControl):
     def least_rtt(self) -> float:
         """Give the round trip without a queue, in seconds; 0 before the first."""
         return self._min_rtt.value if self._min_rtt.value < _NEVER else 0.0
+
+    def headroom(self) -> float:
+        """Give the share of the path's rate that was not in use of late; 1 if that is unknown."""
+        rate = self.rate()
+        if self.phase == _STARTUP or rate <= 0:
+            return 1.0
+        unused = _FULL - self._smooth_rate / rate
+        return unused if unused > 0 else 0.0
 
     def take_event(self, event: AckEvent) -> None:
         """Learn what was acknowledged and what was lost."""
