@@ -14,7 +14,17 @@ from polevpn_trio.transport.base import (
     ConsumePackets,
 )
 from polevpn_trio.transport.tls import LINGER_SECONDS, TlsStream
-from polevpn_trio.transport.tls_stream_link import TlsStreamLink
+from polevpn_trio.transport.tls_stream_link import Joiner, TlsStreamLink
+
+
+class _Joiner(Joiner):
+    """Frames one behind the other."""
+
+    def join(self, buffers: Sequence[Buffer]) -> Buffer:
+        """Return them all in one piece."""
+        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+        self.bytes_joined += len(data)
+        return data
 
 
 class TlsLink(TlsStreamLink):
@@ -23,7 +33,7 @@ class TlsLink(TlsStreamLink):
     scheme = "tls"
 
     def __init__(self, stream: TlsStream, peer: str) -> None:
-        super().__init__(stream, peer, self._join_frames)
+        super().__init__(stream, peer, _Joiner())
         self._failure: LinkLost | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -49,11 +59,6 @@ class TlsLink(TlsStreamLink):
     def _fail(self, reason: str) -> None:
         self._failure = LinkLost(reason)
         self.close()
-
-    def _join_frames(self, buffers: Sequence[Buffer]) -> Buffer:
-        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-        self._bytes_sent += len(data)
-        return data
 
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import trio
 
@@ -13,18 +13,30 @@ from polevpn_trio.transport.stream_sender import StreamSender
 from polevpn_trio.transport.tls import TlsStream
 
 
-class TlsStreamLink(Link):
-    """Frames in a TLS stream, in whatever form ``join`` gives them there."""
+class Joiner:
+    """Gives frames the form that they have in the stream, and counts their bytes.
 
-    def __init__(
-        self, stream: TlsStream, peer: str, join: Callable[[Sequence[Buffer]], Buffer]
-    ) -> None:
+    It knows nothing of its link: two that know each other are freed by the garbage collector alone,
+    with all their buffers, and on a router that may be much later.
+    """
+
+    def __init__(self) -> None:
+        self.bytes_joined = 0
+
+    @abstractmethod
+    def join(self, buffers: Sequence[Buffer]) -> Buffer:
+        """Return what is sent of whole frames."""
+
+
+class TlsStreamLink(Link):
+    """Frames in a TLS stream, in whatever form ``joiner`` gives them there."""
+
+    def __init__(self, stream: TlsStream, peer: str, joiner: Joiner) -> None:
         super().__init__(stream.identity())
         self.peer = peer
         self._stream = stream
-        self._join = join
-        self._sender = StreamSender(stream, join)
-        self._bytes_sent = 0
+        self._joiner = joiner
+        self._sender = StreamSender(stream, joiner.join)
         self._bytes_received = 0
 
     @abstractmethod
@@ -57,7 +69,7 @@ class TlsStreamLink(Link):
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames together, past what is queued."""
         try:
-            await self._stream.send_all(self._join(buffers))
+            await self._stream.send_all(self._joiner.join(buffers))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise LinkLost(f"cannot send: {error}") from error
 
@@ -70,7 +82,7 @@ class TlsStreamLink(Link):
         return LinkStatistics(
             transport=self.scheme,
             peer=self.peer,
-            bytes_sent=self._bytes_sent,
+            bytes_sent=self._joiner.bytes_joined,
             bytes_received=self._bytes_received,
             detail=self._stream.statistics(),
         )

@@ -22,7 +22,7 @@ from polevpn_trio.transport.base import (
     ConsumePackets,
 )
 from polevpn_trio.transport.tls import TlsStream
-from polevpn_trio.transport.tls_stream_link import TlsStreamLink
+from polevpn_trio.transport.tls_stream_link import Joiner, TlsStreamLink
 from polevpn_trio.transport.web_server import serve_until_websocket
 from polevpn_trio.transport.websocket_frames import (
     GOING_AWAY,
@@ -63,6 +63,19 @@ async def open_websocket(stream: TlsStream, peer: str, host: str, path: str) -> 
     return WebSocketLink(stream, peer, is_client=True)
 
 
+class _Joiner(Joiner):
+    """Frames in binary messages."""
+
+    def __init__(self, builder: WebSocketFrameBuilder) -> None:
+        super().__init__()
+        self._builder = builder
+
+    def join(self, buffers: Sequence[Buffer]) -> Buffer:
+        """Return them in a message; valid until the next one is built."""
+        self.bytes_joined += sum(map(len, buffers))
+        return self._builder.build_message(buffers)
+
+
 class WebSocketLink(TlsStreamLink):
     """Frames in binary messages."""
 
@@ -70,8 +83,8 @@ class WebSocketLink(TlsStreamLink):
 
     def __init__(self, stream: TlsStream, peer: str, *, is_client: bool) -> None:
         """Take over a stream whose opening handshake is done."""
-        super().__init__(stream, peer, self._build_message)
         self._builder = WebSocketFrameBuilder(is_client, SystemRandom())
+        super().__init__(stream, peer, _Joiner(self._builder))
         self._reader = WebSocketFrameReader(not is_client)
         self._receiving: trio.CancelScope | None = None
         self._receiver_left = trio.Event()
@@ -125,10 +138,6 @@ class WebSocketLink(TlsStreamLink):
         """Send whole frames as one message."""
         self._check_open()
         await super().send_batch(buffers)
-
-    def _build_message(self, buffers: Sequence[Buffer]) -> memoryview:
-        self._bytes_sent += sum(map(len, buffers))
-        return self._builder.build_message(buffers)
 
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import hashlib
 import random
 import re
@@ -12,6 +13,7 @@ from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -196,6 +198,32 @@ def test_close_ends_the_other_side(scheme: str, certificates: Any) -> None:
         ours.close()
 
     over_link(scheme, certificates.rsa, body)
+
+
+def leads_back(link: Link) -> bool:
+    """Whether a link holds something of ours that holds the link."""
+    seen: set[int] = set()
+    todo: list[object] = [link]
+    while todo:
+        for each in gc.get_referents(todo.pop()):
+            if each is link:
+                return True
+            ours = type(each).__module__.startswith("polevpn_trio.")
+            if id(each) not in seen and (ours or isinstance(each, MethodType | dict)):
+                seen.add(id(each))
+                todo.append(each)
+    return False
+
+
+@pytest.mark.parametrize("scheme", ["tls", "wss"])
+def test_a_link_needs_no_collector_to_be_freed(scheme: str, certificates: Any) -> None:
+    async def body(client: Link, server: Link) -> None:
+        await client.send_batch([b"frames"])
+        assert await collect(server, 6) == b"frames"
+        assert not leads_back(client)
+        assert not leads_back(server)
+
+    over_link(scheme, certificates.ecdsa, body)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
