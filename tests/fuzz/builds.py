@@ -32,6 +32,8 @@ MODULES = (
     "doctor.path_probes",
     "errors",
     "forwarding.flow_queue",
+    "forwarding.policy.guard",
+    "forwarding.policy.rules",
     "forwarding.source_filter",
     "frames.codec",
     "frames.flow_hash",

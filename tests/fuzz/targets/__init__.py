@@ -20,6 +20,7 @@ TARGETS = (
     Target("websocket-build", links.websocket_build, kernel=True, longest=1024),
     Target("flow-queue", queues.flow_queue, kernel=True, longest=1024),
     Target("source-filter", queues.source_filter, kernel=True, longest=1024),
+    Target("policy", queues.policy, kernel=True, longest=1024),
     Target("messages", texts.messages, kernel=False),
     Target("registration", texts.registration, kernel=False, longest=1024),
     Target("configuration", texts.configuration, kernel=False),
