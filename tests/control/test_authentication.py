@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import sys
+from _hashlib import hmac_digest
 from pathlib import Path
 
 import attrs
@@ -106,6 +108,32 @@ def test_strangers_hear_the_same_and_our_log_tells_them_apart(
     request_: AuthRequest, reason: str
 ) -> None:
     assert judge(BERLIN, request_) == Denied("unknown site or wrong key", reason)
+
+
+def test_no_stranger_can_tell_by_the_work_which_sites_there_are() -> None:
+    renewed = (*BERLIN.verifiers, SiteKey.derive("old", "berlin").verifier)
+    by_keys = [attrs.evolve(BERLIN, verifiers=these) for these in (renewed[:1], renewed)]
+    guess = proof(SiteKey.derive("wrong", "berlin"))
+
+    def work(site: KnownSite, request_: AuthRequest) -> int:
+        digests: list[object] = []
+
+        def note(_: object, event: str, function: object) -> None:
+            if event == "c_call" and function is hmac_digest:
+                digests.append(function)
+
+        sys.setprofile(note)
+        try:
+            verdict = judge(site, request_)
+        finally:
+            sys.setprofile(None)
+        assert isinstance(verdict, Denied)
+        return len(digests)
+
+    unknown = proof(SiteKey.derive("wrong", "nowhere"))
+    found = {work(site, guess) for site in by_keys} | {work(BERLIN, unknown)}
+    assert len(found) == 1
+    assert found.pop() > 0
 
 
 def test_the_shared_key_alone_lets_nobody_in_where_there_is_none() -> None:
