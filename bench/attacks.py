@@ -57,6 +57,7 @@ MEASURES = (
     Measure("join_longest", "The longest of these", "ms", "lower", plotted=False),
     Measure("router_before", "Router's processor time before", "% of a core", "lower"),
     Measure("router", "Router's processor time during the attack", "% of a core", "lower"),
+    Measure("each", "What of it each packet or try costs", "us", "lower", plotted=False),
     Measure("attacker", "Attacker's processor time", "% of a core", "lower", plotted=False),
     Measure("attack", "Packets, tries or frames of the attacker", "1/s", "higher"),
     Measure("refused", "Connections that the router turned away", "1/s", "higher", plotted=False),
@@ -203,14 +204,18 @@ def attacked(kind: str, options: argparse.Namespace) -> Outcome:
         stage.check(newcomer)
         newcomer.stop()
         logins = json.loads(newcomer.log().splitlines()[-1])["logins"]
+        per_second = said["sent"] / said["seconds"]
         figures = {
             **_compared(before, during, after),
             **times_to_log_in(logins, before, during),
             "attacker": counted.attacker / counted.time * 100,
-            "attack": said["sent"] / said["seconds"],
+            "attack": per_second,
             "refused": refused / said["seconds"],
             **growth(watch.curve, calm),
         }
+        if per_second:
+            # A hundredth of a core's second is 10,000 us.
+            figures["each"] = (figures["router"] - figures["router_before"]) * 1e4 / per_second
         if attack.unproven:
             figures["amplification"] = counted.answered / max(counted.received, 1)
         _insist(stage, figures)
