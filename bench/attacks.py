@@ -73,6 +73,9 @@ ATTACKER, NOWHERE = nth_address(1), nth_address(4000)
 
 LOGIN_TIMEOUT = 20.0
 
+LEAVE_TIMEOUT = 60.0
+"""Seconds for an attacker to close ten thousand connections in the time that others leave."""
+
 DEAF_PORT = 4430
 """A UDP port of the router's machine where a program listens and never reads."""
 
@@ -196,7 +199,7 @@ def attacked(kind: str, options: argparse.Namespace) -> Outcome:
             during = _phase(stage, offered, options.seconds)
             counted = _Counters.of(stage, machine, attacker).since(counters)
             stage.check(attacker, newcomer)
-            attacker.stop()
+            attacker.stop(LEAVE_TIMEOUT)
             said = json.loads(attacker.log().splitlines()[-1])
             refused = _turned_away(stage) - turned_away
             settle()

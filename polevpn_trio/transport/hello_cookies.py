@@ -18,7 +18,8 @@ from polevpn_trio.control.token_bucket import TokenBucket
 from polevpn_trio.errors import BadPacket
 
 CHALLENGES_PER_SECOND = 5000
-"""HelloVerifyRequests in a second: a tenth of a processor's time, at some 20 us each."""
+"""HelloVerifyRequests in a second: between a tenth and a quarter of a core (bench/strangers.py).
+Were there more, a new site would be answered sooner in a flood, and less be left for the others."""
 CHALLENGE_BURST = 1000
 """As many at once: sites of a router that comes back may all call it at the same moment."""
 
@@ -58,9 +59,18 @@ _AFTER_NUMBER = b"".join(
 
 
 class HelloCookies:
-    """Makes cookies that `trio.DTLSEndpoint` takes for its own, having the same ``key``."""
+    """Makes cookies that `trio.DTLSEndpoint` takes for its own, having the same ``key``.
 
-    def __init__(self, now: float) -> None:
+    Answers no more than ``per_second``, and ``burst`` at once.
+    """
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        per_second: float = CHALLENGES_PER_SECOND,
+        burst: int = CHALLENGE_BURST,
+    ) -> None:
         self.key = os.urandom(KEY_BYTES)
         self.unanswered = 0
         """Those that were beyond the bound."""
@@ -68,7 +78,7 @@ class HelloCookies:
         # signed too, an odd and an even one do, and say which of the two times it is.
         salt = os.urandom(_SALT_BYTES - 1)
         self._salts = (salt + b"\0", salt + b"\1")
-        self._budget = TokenBucket(CHALLENGES_PER_SECOND, CHALLENGE_BURST, now)
+        self._budget = TokenBucket(per_second, burst, now)
 
     def challenge_untrusted(
         self, hello: bytes, address: tuple[object, ...], now: float
