@@ -74,6 +74,12 @@ def read_page(path: Path) -> list[File | Command]:
     return steps
 
 
+def shell_blocks(text: str) -> list[str]:
+    """The blocks of a page that are for a shell, as they are."""
+    blocks = [(language, block) for _, language, block in _blocks(text)]
+    return ["\n".join(block) for language, block in blocks if language == "sh"]
+
+
 def _blocks(text: str) -> Iterator[tuple[int, str, str | list[str]]]:
     """Yield (line number, "", line) for prose and (line number, language, lines) for blocks."""
     language: str | None = None
