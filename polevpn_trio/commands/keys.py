@@ -12,7 +12,7 @@ import functools
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -133,6 +133,12 @@ def site_command(options: argparse.Namespace) -> int:
                 f"note: {network} is a network of {other.name}, too: give one of them another "
                 '"priority", or only the first to log in gets it'
             )
+    if site.networks and sites:
+        _say(
+            f"note: gateways that joined before do not know the way to {_listed(site.networks)}, "
+            'unless they were given it by --route: add it to their "route_networks", and reload '
+            "them"
+        )
     _tell(told, f"wrote {file} ({_claims(site)})", site, config)
     return 0
 
@@ -359,6 +365,10 @@ def _proof(site: KnownSite) -> str:
     keys = len(site.verifiers)
     parts = [("key" if keys == 1 else f"{keys} keys")] if keys else []
     return " and ".join(parts + ["certificate"] * bool(site.certificates))
+
+
+def _listed(networks: Iterable[object]) -> str:
+    return " and ".join(map(str, networks))
 
 
 def _claims(site: KnownSite) -> str:

@@ -1,6 +1,8 @@
 """The dashboard as people see it, in a real browser: by keyboard, in both themes, on a phone.
 
 ``POLEVPN_TRIO_SCREENSHOTS=FOLDER`` keeps the pictures that are taken on the way.
+``POLEVPN_TRIO_AXE=FILE`` names axe.min.js of axe-core (``npm pack axe-core``), which then judges
+each page in both themes by the rules for people who do not see well, or have no mouse.
 """
 
 from __future__ import annotations
@@ -26,6 +28,11 @@ DRAWN = """document.querySelector(".plot canvas") &&
     return data.some((value) => value > 0);
 })"""
 """All charts have something on them."""
+
+AXE = os.environ.get("POLEVPN_TRIO_AXE")
+JUDGED = """axe.run(document, {resultTypes: ["violations"]}).then((found) => found.violations
+.filter((each) => ["serious", "critical"].includes(each.impact))
+.map((each) => `${each.id}: ${each.help}: ${each.nodes.map((node) => node.html).join(" | ")}`))"""
 
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 
@@ -59,7 +66,23 @@ async def log_in(tab: Tab) -> None:
     await tab.wait_until("document.querySelector('.map')")
 
 
+async def check_access(tab: Tab) -> None:
+    """Have axe-core look at the page as it is, in both themes, if it is there."""
+    if AXE is None:
+        return
+    await tab.evaluate(await trio.Path(AXE).read_text() + "; undefined")
+    for scheme in ("light", "dark"):
+        await tab.appear(1280, 900, scheme)
+        # Colours fade from one theme to the other.
+        await tab.wait_until(
+            "document.getAnimations().every((each) => each.playState !== 'running')"
+        )
+        assert await tab.evaluate(JUDGED) == [], scheme
+
+
 async def walk(tab: Tab, world: World, pictures: Path) -> None:
+    await tab.appear(1280, 900, "light")
+    await check_access(tab)
     await tab.appear(1280, 900, "light")
     await log_in(tab)
     await tab.wait_for_text("All 3 sites are up", ".attention")
@@ -75,6 +98,7 @@ async def walk(tab: Tab, world: World, pictures: Path) -> None:
     await tab.wait_until("document.title.startsWith('(1 down)')")
     await tab.wait_until(DRAWN)
     await tab.screenshot(pictures / "overview-down.png")
+    await check_access(tab)
 
     # The keyboard reaches the site on the map, and its page says more.
     await tab.evaluate("document.querySelector('.map .node.down').focus()")
@@ -82,6 +106,7 @@ async def walk(tab: Tab, world: World, pictures: Path) -> None:
     await tab.wait_for_text("oslo", "h1")
     await tab.wait_until("document.querySelectorAll('.plot canvas').length === 3")
     await tab.wait_until(DRAWN)
+    await check_access(tab)
     await tab.appear(1280, 900, "dark")
     await tab.screenshot(pictures / "site-down-dark.png")
 
@@ -93,8 +118,10 @@ async def walk(tab: Tab, world: World, pictures: Path) -> None:
     await tab.wait_for_text("192.168.1.0/24", "table.routes")
     await tab.wait_for_text("1 of 6 routes", "main")
     await tab.screenshot(pictures / "routes-dark.png")
+    await check_access(tab)
     await tab.evaluate("location.hash = '#/events'")
     await tab.wait_for_text("dashboard at http://", ".events")
+    await check_access(tab)
 
     # What a site says is text, whatever it says.
     logging.getLogger("polevpn_trio.test").info("<img src=/x onerror=alert(1)><b>bold</b>")

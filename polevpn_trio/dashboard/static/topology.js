@@ -43,12 +43,13 @@ function mark(state, size) {
   return svg("path", { class: "mark", d: shape });
 }
 
+// Begins with what is written at the node, so that who speaks to a browser finds it by that.
 function told(site) {
   const rates = site.link.rates;
-  if (site.state === "down") return `${site.name}: down for ${duration(site.age)}. ${site.troubles[0]?.what ?? ""}`;
+  if (site.state === "down") return `${site.name} down ${duration(site.age)}. ${site.troubles[0]?.what ?? ""}`;
   const passing = rates ? `, ${rate(rates.bytes_received)} from it, ${rate(rates.bytes_sent)} to it` : "";
   const trouble = site.troubles.length ? `. ${site.troubles[0].what}` : "";
-  return `${site.name}: ${site.state}, round trip ${milliseconds(site.link.rtt)}${passing}${trouble}`;
+  return `${site.name} ${milliseconds(site.link.rtt)} round trip, ${site.state}${passing}${trouble}`;
 }
 
 function thickness(site) {
