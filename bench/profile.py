@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "command": shlex.join(["./run", "bench", NAME, *words]),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": attrs.asdict(facts),
-        "settings": {"seconds": options.seconds},
+        "settings": {"seconds": options.seconds, "without": options.without},
         "skipped": skipped,
         "subjects": {},
         "problems": {},
@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for subject in our_subjects(classic=True):
         if subject.name not in wanted:
             continue
+        subject = attrs.evolve(subject, without=tuple(options.without))
         console.print(f"{subject.name} ...", markup=False)
         found[subject.name], problem = _measure(subject, parts, options.seconds)
         if problem:
@@ -205,6 +206,13 @@ def _parser() -> argparse.ArgumentParser:
         dest="subjects",
         metavar="NAME",
         help=f"only this one; may be repeated: {', '.join(names)} ({', '.join(TRANSPORTS)})",
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="FEATURE",
+        help="switch off a native feature at all ends; may be repeated",
     )
     parser.add_argument("--seconds", type=_at_least_one, default=10, help="of each stream (10)")
     file: dict[str, Any] = {"nargs": "?", "const": STDOUT, "metavar": "FILE"}

@@ -12,7 +12,7 @@ def test_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
         profile.main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    for word in ("./run bench profile", "--subject", "--seconds", "--json", "--markdown"):
+    for word in ("./run bench profile", "--subject", "--without", "--seconds", "--json"):
         assert word in said
 
 
