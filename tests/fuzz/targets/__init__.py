@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import framing, links, queues, texts
+from tests.fuzz.targets import datagrams, framing, links, queues, texts
 
 TARGETS = (
     Target("codec", framing.codec, kernel=True),
@@ -13,6 +13,12 @@ TARGETS = (
     Target("coalescer", framing.coalescer, kernel=True),
     Target("kcp-hostile", links.kcp_hostile, kernel=True, longest=1024),
     Target("kcp-network", links.kcp_network, kernel=True, longest=512),
+    Target("acknowledgement", datagrams.acknowledgement, kernel=True, longest=512),
+    Target("datagram-hostile", datagrams.datagram_hostile, kernel=True, longest=1024),
+    Target("datagram-frames", datagrams.datagram_frames, kernel=True, longest=1024),
+    Target("flow-class", datagrams.flow_class, kernel=True, longest=256),
+    Target("repair-hostile", datagrams.repair_hostile, kernel=True, longest=1024),
+    Target("repair-network", datagrams.repair_network, kernel=True, longest=256),
     Target("records-open", links.records_open, kernel=True, longest=1024),
     Target("records-seal", links.records_seal, kernel=True, longest=256),
     Target("handshake", links.handshake, kernel=False, longest=1024),
@@ -23,6 +29,8 @@ TARGETS = (
     Target("policy", queues.policy, kernel=True, longest=1024),
     Target("messages", texts.messages, kernel=False),
     Target("registration", texts.registration, kernel=False, longest=1024),
+    Target("control-request", texts.control_request, kernel=False, longest=1024),
+    Target("login-proof", texts.login_proof, kernel=False, longest=256),
     Target("configuration", texts.configuration, kernel=False),
     Target("join-string", texts.join_string, kernel=False, longest=1024),
     Target("commented-json", texts.commented_json, kernel=False, longest=1024),

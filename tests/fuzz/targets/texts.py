@@ -199,3 +199,71 @@ def _read_requests(build: Build, pieces: list[bytes]) -> tuple[list[object], int
             return found, HTTPStatus(error.status), b""
         assert len(reader.rest) <= module.MAX_HEAD
     return found, 0, reader.rest
+
+
+def control_request(build: Build, draw: Draw) -> object:
+    """A line on the control socket is a request, or ends in an answer that says why it is none."""
+    api = build["management.api"]
+    request = None
+    try:
+        request = api.parse_request_untrusted(draw.rest())
+        params = api.Params(request.params)
+        found = (
+            params.whole("most", 100, 1000),
+            params.seconds("over", 0.0, 60.0),
+            params.flag("follow"),
+            str(params.address("source")) if "source" in request.params else "",
+        )
+        params.finish()
+        assert 0 <= found[0] <= 1000
+        assert 0 <= found[1] <= 60
+        answer = "".join(api.answer_pieces(request, found))
+    except api.ApiError as error:
+        answer = api.error_line(request, error)
+    assert answer.endswith("\n")
+    assert "\n" not in answer[:-1]
+    assert json.loads(answer)["version"] == 1
+    return answer
+
+
+SITE_NAME = "berlin"
+
+
+def login_proof(build: Build, draw: Draw) -> object:
+    """Only the proof of this key, for this name and this session, lets a site in."""
+    proofs, messages = build["control.login_proof"], build["frames.messages"]
+    if "proofs" not in build.kept:
+        key = proofs.SiteKey.derive(KEY, SITE_NAME)
+        site = build["control.site_directory"].KnownSite(SITE_NAME, NOWHERE, verifiers=(key.verifier,))
+        sites = build["control.site_directory"].SiteDirectory({SITE_NAME: site})
+        build.kept["proofs"] = (key, build["control.authentication"].Authenticator("", sites))
+    kept: Any = build.kept["proofs"]
+    key, authenticator = kept
+    identify = build["control.session_identity"].SessionIdentity
+    ours = identify(bytes(32), bytes(32))
+    session = identify(*(_changed(draw, part) for part in (bytes(32), bytes(32))))
+    right = key.prove(ours)
+    proof = _changed(draw, right)
+    name = draw.of((SITE_NAME, SITE_NAME, "", "Berlin", draw.take(8).decode("latin-1")))
+    offer = messages.NativeOffer(1, (), name=name, proof=proof)
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    judged = authenticator.judge_untrusted(messages.AuthRequest("", offer), session, now)
+    admitted = type(judged).__name__ == "Admitted"
+    assert admitted == (name == SITE_NAME and proof == right and session == ours)
+    return admitted, getattr(judged, "cause", ""), getattr(judged, "proof", b"")
+
+
+def _changed(draw: Draw, data: bytes) -> bytes:
+    """Change a byte, or cut or lengthen it, or leave it as it is."""
+    match draw.byte() % 8:
+        case 0 if data:
+            at = draw.byte() % len(data)
+            return data[:at] + bytes((data[at] ^ draw.byte(),)) + data[at + 1 :]
+        case 1:
+            return data[: draw.byte() % (len(data) + 1)]
+        case 2:
+            return data + draw.take(draw.byte() % 4)
+        case 3:
+            return draw.take(len(data))
+        case _:
+            return data
