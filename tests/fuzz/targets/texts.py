@@ -234,7 +234,9 @@ def login_proof(build: Build, draw: Draw) -> object:
     proofs, messages = build["control.login_proof"], build["frames.messages"]
     if "proofs" not in build.kept:
         key = proofs.SiteKey.derive(KEY, SITE_NAME)
-        site = build["control.site_directory"].KnownSite(SITE_NAME, NOWHERE, verifiers=(key.verifier,))
+        site = build["control.site_directory"].KnownSite(
+            SITE_NAME, NOWHERE, verifiers=(key.verifier,)
+        )
         sites = build["control.site_directory"].SiteDirectory({SITE_NAME: site})
         build.kept["proofs"] = (key, build["control.authentication"].Authenticator("", sites))
     kept: Any = build.kept["proofs"]
