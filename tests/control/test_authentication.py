@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from polevpn_trio.control import advice
 from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
 from polevpn_trio.control.login_proof import SiteKey, Verifier
 from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
@@ -203,3 +204,112 @@ def test_with_key_and_certificate_it_needs_both() -> None:
 def test_a_site_that_cannot_be_told_from_others_is_never_let_in() -> None:
     site = attrs.evolve(BERLIN, verifiers=())
     assert isinstance(judge(site, BY_CERTIFICATE, certificate=CERTIFICATE), Denied)
+
+
+NEITHER = attrs.evolve(BERLIN, verifiers=())
+BY_BOTH = attrs.evolve(BERLIN, certificates=(CERTIFICATE,))
+DISABLED = attrs.evolve(BERLIN, disabled=True)
+
+
+@pytest.mark.parametrize(
+    ("site", "request_", "certificate", "shared", "expected"),
+    [
+        (BERLIN, proof(), b"", "", ("it names no site", advice.NAMELESS, "", "nameless")),
+        (
+            BERLIN,
+            proof(SiteKey.derive("Secret")),
+            b"",
+            "secret",
+            ("wrong key", advice.WRONG_KEY, "", "wrong_key"),
+        ),
+        (
+            BERLIN,
+            AuthRequest("Secret"),
+            b"",
+            "secret",
+            ("invalid key", advice.WRONG_KEY, "", "wrong_key"),
+        ),
+        (
+            BERLIN,
+            proof(SiteKey.derive("its own", "paris")),
+            b"",
+            "",
+            ('no site "paris" is known', advice.UNKNOWN_SITE, "", "unknown_site"),
+        ),
+        (
+            BERLIN,
+            proof(SiteKey.derive("another", "berlin")),
+            b"",
+            "",
+            ("wrong key of berlin", advice.WRONG_SITE_KEY, "berlin", "wrong_key"),
+        ),
+        (
+            BY_BOTH,
+            proof(BERLIN_KEY),
+            b"",
+            "",
+            (
+                "no certificate of berlin",
+                advice.WRONG_CERTIFICATE,
+                "berlin",
+                "wrong_certificate",
+            ),
+        ),
+        (
+            BY_BOTH,
+            proof(BERLIN_KEY),
+            bytes(32),
+            "",
+            (
+                "wrong certificate of berlin",
+                advice.WRONG_CERTIFICATE,
+                "berlin",
+                "wrong_certificate",
+            ),
+        ),
+        (
+            NEITHER,
+            BY_CERTIFICATE,
+            CERTIFICATE,
+            "",
+            (
+                "berlin has neither key nor certificate",
+                advice.WRONG_SITE_KEY,
+                "berlin",
+                "wrong_key",
+            ),
+        ),
+        (
+            DISABLED,
+            proof(BERLIN_KEY),
+            b"",
+            "",
+            ("berlin is disabled", advice.CLOSED_SITE, "berlin", "closed_site"),
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_the_operator_hears_what_was_wrong_of_which_site_and_what_to_do(
+    site: KnownSite,
+    request_: AuthRequest,
+    certificate: bytes,
+    shared: str,
+    expected: tuple[str, str, str, str],
+) -> None:
+    verdict = judge(site, request_, certificate=certificate, shared=shared)
+    assert isinstance(verdict, Denied)
+    assert (verdict.reason, verdict.advice, verdict.site, verdict.cause) == expected
+    if site is not DISABLED:
+        # Who has proved nothing hears nothing of that.
+        assert verdict.answer in ("unknown site or wrong key", "invalid key")
+
+
+def test_who_sends_the_key_as_it_is_where_that_is_forbidden_is_told_apart() -> None:
+    strict = Authenticator("secret", classic=False)
+    verdict = strict.judge_untrusted(AuthRequest("secret"), IDENTITY, NOW)
+    assert isinstance(verdict, Denied)
+    assert (verdict.reason, verdict.advice, verdict.cause) == (
+        'it sent the key as it is, which "classic": false forbids',
+        advice.CLASSIC_GATEWAY,
+        "classic",
+    )

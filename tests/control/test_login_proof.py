@@ -95,7 +95,19 @@ def test_a_verifier_is_read_back_and_shows_itself_only_when_asked() -> None:
     assert text.partition(":")[2] not in repr(KEY)
 
 
-@pytest.mark.parametrize("text", ["", "scrypt1:", "scrypt1:AAAA", "a key", "scrypt2:" + "A" * 88])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "scrypt1:",
+        "scrypt1:AAAA",
+        "a key",
+        "scrypt2:" + "A" * 88,
+        # Junk in between: 64 bytes if it is left out.
+        str(KEY.verifier)[:20] + " " + str(KEY.verifier)[20:],
+        str(KEY.verifier) + "\n",
+    ],
+)
 def test_other_texts_are_no_verifier(text: str) -> None:
     with pytest.raises(ValueError, match="not the hash of a key"):
         Verifier.from_text(text)

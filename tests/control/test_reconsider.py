@@ -134,6 +134,17 @@ def test_what_has_been_registered_must_still_be_allowed() -> None:
     assert one.reconsider(known(other), NOW) == "site berlin may not register 10.8.0.2"
 
 
+def test_a_session_ends_when_its_site_does_and_not_before() -> None:
+    one = session(known(BERLIN))
+    ending = known(attrs.evolve(BERLIN, expires=NOW))
+    assert one.reconsider(ending, NOW - datetime.timedelta(seconds=1)) == ""
+    assert one.reconsider(ending, NOW) == "site berlin is expired on 2030-01-01 00:00 UTC"
+    # The reason is what ends it, not what it has registered.
+    register(one, "192.168.1.0/24")
+    less = attrs.evolve(BERLIN, networks=(), disabled=True)
+    assert one.reconsider(known(less), NOW) == "site berlin is disabled"
+
+
 def test_what_was_refused_does_not_count_and_is_judged_by_the_new_rules_next_time() -> None:
     one = session(known(BERLIN))
     register(one, "172.16.0.0/24")

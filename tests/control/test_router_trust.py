@@ -89,6 +89,15 @@ def test_learning_never_replaces_what_is_known(tmp_path: Path) -> None:
         check(trust, WRONG)
 
 
+def test_each_router_is_learned_beside_those_that_are_known(tmp_path: Path) -> None:
+    trust = FirstUse(tmp_path / "known")
+    trust.learn("kcp", "other.example.org", 443, fingerprint_of(WRONG))
+    trust.learn("kcp", "vpn.example.org", 443, fingerprint_of(RIGHT))
+    check(trust, RIGHT)
+    with pytest.raises(Untrusted):
+        check(trust, WRONG)
+
+
 def test_after_its_line_is_deleted_a_router_is_new_again(tmp_path: Path) -> None:
     file = tmp_path / "known"
     trust = FirstUse(file)
@@ -148,6 +157,12 @@ def test_what_cannot_be_written_is_remembered_while_we_run(
     check(trust, RIGHT)
     with pytest.raises(Untrusted, match="since this program started"):
         check(trust, WRONG)
+    # Once it can be written, the file alone counts.
+    trust.learn("kcp", "vpn.example.org", 443, fingerprint_of(RIGHT))
+    with pytest.raises(Untrusted, match="line 2"):
+        check(trust, WRONG)
+    (tmp_path / "known").write_text("")
+    check(trust, WRONG)
     trust.learn("kcp", "vpn.example.org", 443, fingerprint_of(RIGHT))
     assert len(known_routers.read(tmp_path / "known")) == 1
 

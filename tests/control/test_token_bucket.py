@@ -21,6 +21,19 @@ def test_what_is_not_there_is_not_taken() -> None:
     assert bucket.take(0.0, 5.0)
 
 
+def test_debt_is_made_while_there_is_any_and_paid_back_first() -> None:
+    bucket = TokenBucket(2.0, 4.0, 0.0)
+    assert bucket.spend(0.0, 3.5)
+    assert bucket.spend(0.0, 4.5)
+    assert bucket.level(0.0) == -4.0
+    assert not bucket.spend(1.0, 1.0)
+    # Nothing owed is nothing left.
+    assert bucket.level(2.0) == 0.0
+    assert not bucket.spend(2.0, 1.0)
+    assert bucket.spend(2.25, 1.0)
+    assert bucket.level(2.25) == -0.5
+
+
 @given(
     rate=st.floats(0.1, 1000),
     burst=st.floats(1, 1000),
