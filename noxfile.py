@@ -117,6 +117,16 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Change the modules that decide, a bit at a time, and see whether a test notices.
+
+    ``mutmut results`` and ``mutmut show NAME`` in the session's environment tell what survived.
+    """
+    session.install("mutmut", "--editable", ".[dev]", env={"POLEVPN_TRIO_PURE": "1"})
+    session.run("mutmut", "run", *session.posargs, env={"POLEVPN_TRIO_PURE": "1"})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run one benchmark: ``nox -s bench -- NAME``."""
     run(session, "bench", *session.posargs)
