@@ -147,9 +147,9 @@ def test_who_scans_leaves_turns_to_others_and_keeps_his_order(
         begun = trio.Event()
         route_batch = world.router.forwarder.route_batch
 
-        def counted(runs: Sequence[FrameRun], sender: Peer) -> None:
+        def counted(runs: Sequence[FrameRun], sender: Peer, now: float) -> None:
             decided.append(len(runs))
-            route_batch(runs, sender)
+            route_batch(runs, sender, now)
             begun.set()
 
         monkeypatch.setattr(world.router.forwarder, "route_batch", counted)

@@ -45,6 +45,8 @@ def test_what_a_rule_allows_passes_and_its_answers_do() -> None:
     async def body(world: World) -> None:
         berlin, rome = await join(world, 1, "berlin"), await join(world, 2, "rome")
         await rome.send(ANSWER)
+        # Who is heard first of those that speak at the same time is for chance to say.
+        await trio.sleep(1)
         await berlin.send(SSH, WEB, SSH)
         await trio.sleep(1)
         await rome.send(ANSWER, tcp(ROME_HOST, 4000, BERLIN_HOST, 443))
