@@ -18,7 +18,11 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 LOCK = "conf/requirements.txt"
 """What a release installs: every package by version and hash."""
 
-WITHOUT_PROGRAMS = ("--ignore=tests/e2e", "-m", "not needs_root_lab and not packaging and not image")
+WITHOUT_PROGRAMS = (
+    "--ignore=tests/e2e",
+    "-m",
+    "not needs_root_lab and not packaging and not image",
+)
 """The tests that start no programs: what others time may not run with checks in its kernels."""
 
 

@@ -42,7 +42,8 @@ def scrape(host: Host) -> dict[tuple[str, ...], float]:
 @pytest.mark.needs_root_lab
 def test_a_router_and_its_gateways_are_scraped(overlay: Overlay) -> None:
     first, second = overlay.add_site("first"), overlay.add_site("second")
-    overlay.start_router(overlay.router_config(metrics=METRICS))
+    policy = {"rules": [{"name": "no discard", "action": "deny", "protocol": "udp", "ports": [9]}]}
+    overlay.start_router(overlay.router_config(metrics=METRICS, policy=policy))
     overlay.wait_for_listener("kcp")
     for site, transport in ((first, "kcp"), (second, "tls")):
         overlay.start_gateway(

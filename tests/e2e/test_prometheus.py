@@ -23,6 +23,7 @@ METRICS, ANSWERS = 9461, 9090
 """Ports."""
 
 OCCASIONAL = {
+    ("Denied by the policy", "A"),
     ("Packets dropped, by reason", "A"),
     ("Packets dropped, by reason", "B"),
     # Of other queries that divide by what was sent, at a site that is at rest nothing is left.
@@ -64,7 +65,8 @@ def test_every_panel_of_the_dashboard_finds_data(overlay: Overlay) -> None:
     site = overlay.add_site("site")
     other = overlay.add_site("other")
     listen = {"listen": f"127.0.0.1:{METRICS}"}
-    overlay.start_router(overlay.router_config(metrics=listen))
+    policy = {"rules": [{"name": "no discard", "action": "deny", "protocol": "udp", "ports": [9]}]}
+    overlay.start_router(overlay.router_config(metrics=listen, policy=policy))
     overlay.wait_for_listener("kcp")
     for each in (site, other):
         everywhere = {"listen": f"{each.uplink.address}:{METRICS}"}
