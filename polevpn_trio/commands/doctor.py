@@ -44,12 +44,16 @@ def doctor_command(options: argparse.Namespace) -> int:
         sections.append(examination.examine_network(config))
     else:
         sections.append(mistakes or examination.no_configuration())
+    interrupted = False
     if isinstance(config, GatewayConfig) and not options.offline:
         try:
             with ExaminationProgress(Console(stderr=True), silent=options.json) as progress:
                 sections += trio.run(examination.examine_routers, config, progress.tell)
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
+        # It may have reached any of the tasks, and then comes in a group.
+        except* KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        return EXIT_INTERRUPTED
     state = examination.worst(sections)
     if options.json:
         print(json.dumps(doctor_view.as_json(sections, state.value), indent=2))

@@ -17,8 +17,10 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 from polevpn_trio.__main__ import main
+from polevpn_trio.doctor import examination
 from polevpn_trio.lab.namespaces import Host, Lab
 from polevpn_trio.lab.overlay import Overlay, Site, python_path
 
@@ -158,6 +160,27 @@ def test_an_interrupted_examination_is_not_called_well(network: Network) -> None
         program.send_signal(signal.SIGINT)
         assert program.wait(PATIENCE) == 130
     program.stopped = True
+
+
+def test_so_it_is_whichever_task_the_interruption_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def interrupted(*_: object) -> None:
+        async def ask() -> None:
+            signal.raise_signal(signal.SIGINT)
+            await trio.sleep_forever()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+
+    monkeypatch.setattr(examination, "examine_routers", interrupted)
+    file = tmp_path / "gateway.json"
+    file.write_text(
+        json.dumps({"route_server": "kcp://198.51.100.1:443", "key": "k", "gateway": "10.8.0.2"})
+    )
+    file.chmod(0o600)
+    assert main(["doctor", str(file)]) == 130
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.needs_root_lab
