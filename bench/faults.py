@@ -36,11 +36,10 @@ from bench.endurance.outcome import Outcome, markdown, table
 from bench.endurance.scene import Scene
 from bench.side_by_side import machine
 from bench.side_by_side.network import RunFailed
+from bench.side_by_side.output import STDOUT, write
 from polevpn_trio.errors import PoleVpnError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
 from polevpn_trio.lab.overlay import TRANSPORTS
-
-STDOUT = "-"
 
 CUTS = (1, 10, 120)
 """Seconds."""
@@ -234,17 +233,9 @@ def _publish(
             "machine": attrs.asdict(facts),
             "outcomes": [one.as_json() for one in outcomes],
         }
-        _write(json.dumps(document, indent=1) + "\n", options.json)
+        write(json.dumps(document, indent=1) + "\n", options.json)
     if options.markdown:
-        _write(markdown(outcomes), options.markdown)
-
-
-def _write(text: str, file: str) -> None:
-    if file == STDOUT:
-        sys.stdout.write(text)
-    else:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(text, encoding="utf-8")
+        write(markdown(outcomes), options.markdown)
 
 
 if __name__ == "__main__":

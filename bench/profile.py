@@ -30,12 +30,12 @@ from bench.profiling.tables import Section, Stream
 from bench.side_by_side import machine, traffic
 from bench.side_by_side.network import RunFailed, Tunnel
 from bench.side_by_side.ours import Ours, our_subjects
+from bench.side_by_side.output import STDOUT, write
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
 from polevpn_trio.lab.overlay import TRANSPORTS
 
 NAME = "profile"
-STDOUT = "-"
 
 WARM_UP = 1.0
 """Seconds of traffic before each measurement: TCP's start, and memory that is taken but once."""
@@ -239,18 +239,10 @@ def _publish(
             for section in sections:
                 out.print(tables.table(name, section))
     if options.json:
-        _write(json.dumps(report, indent=1) + "\n", options.json)
+        write(json.dumps(report, indent=1) + "\n", options.json)
     if options.markdown:
         texts = [tables.markdown(name, sections) for name, sections in found.items()]
-        _write("\n".join(texts), options.markdown)
-
-
-def _write(text: str, file: str) -> None:
-    if file == STDOUT:
-        sys.stdout.write(text)
-    else:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(text, encoding="utf-8")
+        write("\n".join(texts), options.markdown)
 
 
 if __name__ == "__main__":

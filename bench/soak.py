@@ -35,6 +35,7 @@ from bench.endurance.soaking import PROGRAMS, Plan, Reading, Soak, verdicts
 from bench.endurance.trend import Verdict
 from bench.side_by_side import machine
 from bench.side_by_side.network import RunFailed
+from bench.side_by_side.output import STDOUT, write
 from polevpn_trio.errors import PoleVpnError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
 from polevpn_trio.lab.overlay import TRANSPORTS
@@ -44,8 +45,6 @@ WARM_UP_SHARE = 1 / 6
 
 SAY_EVERY = 60.0
 """Seconds between two lines where there is no terminal."""
-
-STDOUT = "-"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -208,12 +207,12 @@ def _finish(
         for one in found:
             console.print(str(one), markup=False, highlight=False, soft_wrap=True)
     if options.json:
-        _write(json.dumps(document) + "\n", options.json)
+        write(json.dumps(document) + "\n", options.json)
     if options.markdown:
-        _write(markdown(document, found), options.markdown)
+        write(markdown(document, found), options.markdown)
     if options.plot and readings:
         drawing = chart.draw("Soak", subtitles(document), plan.warm_up, readings)
-        _write(drawing, options.plot)
+        write(drawing, options.plot)
     return 0 if all(one.held for one in found) else 1
 
 
@@ -235,14 +234,6 @@ def markdown(document: Mapping[str, Any], found: Sequence[Verdict]) -> str:
     """Give the verdicts as a list below the command and the machine."""
     lines = [f"    {document['command']}", "", *subtitles(document), ""]
     return "\n".join([*lines, *(f"* {one}" for one in found)]) + "\n"
-
-
-def _write(text: str, file: str) -> None:
-    if file == STDOUT:
-        sys.stdout.write(text)
-    else:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,11 +24,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.case_by_case.targets import Target, verdicts
 from bench.side_by_side import machine, svg
 from bench.side_by_side.network import RunFailed
+from bench.side_by_side.output import STDOUT, write
 from bench.side_by_side.results import Measure, Report, Run
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import become_root_in_user_namespace, check_permitted
-
-STDOUT = "-"
 
 
 @attrs.frozen
@@ -184,7 +183,7 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
                 progress.ends(turn, run)
                 # Each time, so that little is lost if the rest comes to grief.
                 if options.json and options.json != STDOUT:
-                    _write(found.as_json(), options.json)
+                    write(found.as_json(), options.json)
         except KeyboardInterrupt:
             interrupted = True
     if found.runs:
@@ -339,22 +338,15 @@ def _publish(found: Findings, options: argparse.Namespace) -> None:
             for line in found.verdicts(one):
                 out.print(line, markup=False, soft_wrap=True)
     if options.json:
-        _write(found.as_json(), options.json)
+        write(found.as_json(), options.json)
     if options.markdown:
-        _write(found.markdown(), options.markdown)
+        write(found.markdown(), options.markdown)
     if options.plot:
         for one in found.series:
             drawing = svg.draw(found.report(one), [*found.facts.lines(), found.started])
-            _write(drawing, str(plot_file(options.plot, one.name, len(found.series))))
+            write(drawing, str(plot_file(options.plot, one.name, len(found.series))))
 
 
 def plot_file(file: Path, series: str, how_many: int) -> Path:
     """Give the file for the bars of a series."""
     return file if how_many == 1 else file.with_name(f"{file.stem}-{series}{file.suffix}")
-
-
-def _write(text: str, file: str) -> None:
-    if file == STDOUT:
-        sys.stdout.write(text)
-    else:
-        Path(file).write_text(text, encoding="utf-8")

@@ -24,14 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.side_by_side import machine, traffic
 from bench.side_by_side.network import RunFailed, Subject, Tunnel
 from bench.side_by_side.ours import WITHOUT, Ours, our_subjects
+from bench.side_by_side.output import STDOUT, write
 from bench.side_by_side.peers import REFERENCE, peers
 from bench.side_by_side.presentation import Presentation
 from bench.side_by_side.results import Measure, Report, Run, combined
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
-
-STDOUT = "-"
 
 
 @attrs.frozen
@@ -410,18 +409,11 @@ def _publish(benchmark: Benchmark, report: Report, options: argparse.Namespace) 
     if options.json:
         _write_json(report, options.json)
     if options.markdown:
-        _write(show.markdown(report), options.markdown)
+        write(show.markdown(report), options.markdown)
     if options.plot:
         settings = f"{report.started}, transfers of {report.settings['seconds']} s"
-        _write(show.draw(report, [*report.machine["lines"], settings]), str(options.plot))
+        write(show.draw(report, [*report.machine["lines"], settings]), str(options.plot))
 
 
 def _write_json(report: Report, file: str) -> None:
-    _write(json.dumps(report.as_json(), indent=1) + "\n", file)
-
-
-def _write(text: str, file: str) -> None:
-    if file == STDOUT:
-        sys.stdout.write(text)
-    else:
-        Path(file).write_text(text, encoding="utf-8")
+    write(json.dumps(report.as_json(), indent=1) + "\n", file)
