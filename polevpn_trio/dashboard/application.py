@@ -8,7 +8,7 @@
     GET  /api/live                                server-sent events: recent, status, events
     GET  /api/routes   ?search=&offset=&most=     {"routes": [...], "offset", "total", "matching"}
     GET  /api/history  ?site=&span=               {"site", "seconds", "from", "to", "points": [...]}
-    GET  /api/explain  ?source=&destination=      as on the control socket
+    GET  /api/explain  ?source=&destination=&protocol=&port=   as on the control socket
 
 Statuses, events, routes and explanations are those of docs/API.md.
 """
@@ -38,7 +38,12 @@ from polevpn_trio.dashboard.recorder import Recorder, encoded
 from polevpn_trio.dashboard.sessions import SESSION_SECONDS, Doorkeeper
 from polevpn_trio.dashboard.tiers import TIERS, TOTAL, Point
 from polevpn_trio.management.answers import RouteEntry, Status
-from polevpn_trio.management.api import MOST_ROUTES, ApiError, Params
+from polevpn_trio.management.api import (
+    MOST_ROUTES,
+    ApiError,
+    Params,
+    parse_question_untrusted,
+)
 from polevpn_trio.management.events import Event
 
 SPANS = {
@@ -279,11 +284,11 @@ class Application:
         return _json(await encoded(past))
 
     async def _explain(self, request: Request) -> Response:
-        params = Params(dict(request.query_params))
-        source, destination = params.address("source"), params.address("destination")
-        if source.version != destination.version:
-            return _problem(400, "source and destination: expected the same IP version")
-        return _json(await encoded(await self._recorder.view.explain(source, destination)))
+        asked = parse_question_untrusted(_params(request, ("port",)))
+        found = await self._recorder.view.explain(
+            asked.source, asked.destination, asked.protocol, asked.port
+        )
+        return _json(await encoded(found))
 
 
 class _Stream(Response):
@@ -339,7 +344,8 @@ def _searched(route: RouteEntry) -> Iterator[str]:
 
 
 def _params(request: Request, numbers: tuple[str, ...]) -> Params:
-    values: dict[str, object] = {}
+    """What stands behind the question mark; in ``numbers`` what should be whole numbers."""
+    values: dict[str, object] = dict(request.query_params)
     for name in numbers:
         text = request.query_params.get(name)
         if text is not None:

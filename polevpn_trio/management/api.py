@@ -156,6 +156,26 @@ class Params:
             raise ApiError(BAD_PARAMS, f"unknown parameter: {names}")
 
 
+@attrs.frozen
+class Question:
+    """What `explain` is asked: a packet, and the flow that it opens as far as that is said."""
+
+    source: IPv4Address | IPv6Address
+    destination: IPv4Address | IPv6Address
+    protocol: int | None
+    port: int | None
+
+
+def parse_question_untrusted(params: Params) -> Question:
+    """Read the parameters of `explain`, and no others. Raises ApiError."""
+    source, destination = params.address("source"), params.address("destination")
+    if source.version != destination.version:
+        raise ApiError(BAD_PARAMS, "source and destination: expected the same IP version")
+    protocol, port = params.traffic(source.version)
+    params.finish()
+    return Question(source, destination, protocol, port)
+
+
 def answer_pieces(request: Request | None, result: object) -> Iterator[str]:
     """Write an answer bit by bit: between two pieces there is time for others."""
     yield f'{{"version":{VERSION},"id":{json.dumps(request.identifier if request else None)},'

@@ -145,12 +145,8 @@ class ControlServer:
         return self._view.routes(offset, most)
 
     async def _explain(self, params: Params) -> object:
-        source, destination = params.address("source"), params.address("destination")
-        if source.version != destination.version:
-            raise ApiError(api.BAD_PARAMS, "source and destination: expected the same IP version")
-        protocol, port = params.traffic(source.version)
-        params.finish()
-        return await self._view.explain(source, destination, protocol, port)
+        asked = api.parse_question_untrusted(params)
+        return await self._view.explain(asked.source, asked.destination, asked.protocol, asked.port)
 
     async def _reload(self, params: Params) -> object:
         """Read the configuration anew; with ``confirm`` seconds, until it is confirmed."""

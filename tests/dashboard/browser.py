@@ -6,10 +6,11 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 START_SECONDS = 60.0
 WAIT_SECONDS = 60.0
+END_SECONDS = 10.0
 LOOK_AGAIN_SECONDS = 0.1
 
 MAX_MESSAGE = 32 << 20
@@ -176,7 +178,11 @@ async def browsing(url: str, *prefix: str) -> AsyncIterator[Tab]:
         ]
         async with trio.open_nursery() as nursery:
             process = await trio.lowlevel.open_process(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment()
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,
             )
             try:
                 address = await _debugger(Path(profile), process)
@@ -189,10 +195,21 @@ async def browsing(url: str, *prefix: str) -> AsyncIterator[Tab]:
                         await tab.loaded.wait()
                     yield tab
             finally:
-                process.terminate()
                 with trio.CancelScope(shield=True):
-                    await process.wait()
+                    await _end(process)
                 nursery.cancel_scope.cancel()
+
+
+async def _end(process: trio.Process) -> None:
+    """End the browser and all processes that it has made, which else write on in its profile."""
+    process.terminate()
+    with trio.move_on_after(END_SECONDS):
+        await process.wait()
+    with suppress(ProcessLookupError):
+        while True:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            await trio.sleep(LOOK_AGAIN_SECONDS)
 
 
 def _environment() -> dict[str, str]:

@@ -14,8 +14,10 @@ import trio
 from polevpn_trio.dashboard import application, recorder
 from polevpn_trio.dashboard.application import MOST_STREAMS
 from polevpn_trio.dashboard.sessions import GUESSES
+from polevpn_trio.forwarding.policy.rules import Policy, Rule
 from tests.dashboard.clients import JSON, Client
 from tests.dashboard.worlds import World, dashboard_of
+from tests.forwarding.policy.packets import tcp
 
 PAGES = Path(application.__file__).parent / "static"
 ASKED = ("/api/live", "/api/routes", "/api/history", "/api/explain")
@@ -34,9 +36,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     package.setLevel(level)
 
 
-def with_dashboard(folder: Path, body: Body) -> None:
+def with_dashboard(folder: Path, body: Body, policy: Policy | None = None) -> None:
     async def main() -> None:
-        async with dashboard_of(folder) as world:
+        async with dashboard_of(folder, policy=policy) as world:
             world.join("berlin", rate=1e6)
             world.join("oslo")
             with trio.fail_after(60):
@@ -290,3 +292,36 @@ def test_the_way_of_a_packet_is_explained(tmp_path: Path) -> None:
             assert (await client.get(f"/api/explain?{wrong}")).status == 400
 
     with_dashboard(tmp_path, body)
+
+
+def test_the_policy_decides_by_protocol_and_port_and_its_counters_are_told(tmp_path: Path) -> None:
+    async def body(world: World, client: Client) -> None:
+        await client.login()
+        question = "/api/explain?source=192.168.1.1&destination=192.168.2.1"
+        ssh = (await client.get(f"{question}&protocol=tcp&port=22")).json()
+        assert (ssh["verdict"], ssh["reason"]) == ("dropped", "denied")
+        assert ssh["policy"] == 'rule "no ssh": deny any to any, tcp port 22'
+        for open_one in ("&protocol=tcp&port=443", "&protocol=17&port=22", "&protocol=icmp"):
+            assert (await client.get(question + open_one)).json()["verdict"] == "delivered"
+        for wrong, name in (
+            ("&protocol=tcp&port=x", "port"),
+            ("&protocol=tcp&port=70000", "port"),
+            ("&protocol=icmp&port=22", "port"),
+            ("&protocol=carrier", "protocol"),
+            ("&potr=22", "unknown parameter"),
+        ):
+            refused = await client.get(question + wrong)
+            assert refused.status == 400
+            assert refused.json()["problem"].startswith(name)
+        assert not world.send(tcp("192.168.1.1", 5000, "192.168.2.1", 22), "berlin", "oslo")
+        async with client.following() as news:
+
+            def denials(status: Any) -> dict[str, int]:
+                return {rule["name"]: rule["denied"] for rule in status["policy"]["rules"]}
+
+            status = await until(news, "status", lambda status: denials(status)["no ssh"] > 0)
+        assert denials(status) == {"no ssh": 1, "default": 0, "unrelated": 0}
+
+    with_dashboard(
+        tmp_path, body, Policy((Rule("no ssh", False, (), (), frozenset({6}), ((22, 22),)),))
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from polevpn_trio.control.control_config import ControlConfig
 from polevpn_trio.control.dashboard_config import DashboardConfig
 from polevpn_trio.dashboard.server import Dashboard, listen
 from polevpn_trio.forwarding.forwarder import Forwarder
-from polevpn_trio.management.answers import Trouble
+from polevpn_trio.forwarding.policy.guard import PolicyGuard
+from polevpn_trio.forwarding.policy.rules import Policy
+from polevpn_trio.management.answers import Status, Trouble
 from polevpn_trio.management.measures import Counters, Passage, Reading
 from polevpn_trio.management.roster import Connected, Roster
 from polevpn_trio.management.router_view import RouterView
@@ -24,6 +26,7 @@ from polevpn_trio.management.routing import RouterTable
 from polevpn_trio.management.service import managed
 from polevpn_trio.nursery_tree import open_root
 from tests.conftest import Certificate
+from tests.forwarding.policy.packets import Border
 from tests.management.sites import Peer
 
 TOKEN = "a token that is long enough"
@@ -67,6 +70,17 @@ class World:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
     """Set when all of the router is over."""
+    looking: trio.Event = attrs.field(factory=trio.Event)
+    """Set while there are new looks at the router."""
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Tell nobody anything new, but for what is under way, as long as the block lasts."""
+        self.looking = trio.Event()
+        try:
+            yield
+        finally:
+            self.looking.set()
 
     def join(self, name: str, *, rate: float = 0.0, rtt: float = 0.02, loss: float = 0.0) -> None:
         """Have a site log in."""
@@ -86,7 +100,14 @@ class World:
         )
         self.roster.joined(peer, name, address, networks, connected)
         self.forwarder.register(peer, address, networks)
+        self.forwarder.name(peer, name)
         self.peers[name] = peer
+
+    def send(self, packet: bytes, origin: str, target: str) -> bool:
+        """Have a site send a packet to another; tell whether the policy lets it pass."""
+        assert self.forwarder.guard is not None
+        border = Border(self.forwarder.guard)
+        return bool(border.send(packet, origin=origin, target=target, now=trio.current_time()))
 
     def leave(self, name: str, trouble: Trouble = LOST) -> None:
         """Have a site's connection end."""
@@ -95,12 +116,25 @@ class World:
         self.roster.left(peer, trouble, trio.current_time())
 
 
+@attrs.frozen
+class RestingView(RouterView):
+    """Looks at the router only while its world says so."""
+
+    world: World = attrs.field(kw_only=True)
+
+    async def status(self, over: float) -> Status:
+        """Tell how all sites are."""
+        await self.world.looking.wait()
+        return await super().status(over)
+
+
 @asynccontextmanager
 async def dashboard_of(
     folder: Path,
     history: Path | None = None,
     warnings: tuple[str, ...] = (),
     certificate: Certificate | None = None,
+    policy: Policy | None = None,
 ) -> AsyncIterator[World]:
     """A world whose dashboard serves on a port of its own, as long as the block lasts.
 
@@ -113,12 +147,15 @@ async def dashboard_of(
         )
     control = ControlConfig(enabled=False)
     world = World(Roster(), Forwarder())
+    world.looking.set()
+    if policy is not None:
+        world.forwarder.guard = PolicyGuard(policy, seed=1)
 
     async def router(*, task_status: trio.TaskStatus[str]) -> None:
         with managed("router", Path("router.json"), control, warnings) as program, world.scope:
             async with open_root("router") as root:
                 table = RouterTable(world.forwarder, world.roster)
-                view = RouterView(program, root, table, lambda: 7)
+                view = RestingView(program, root, table, lambda: 7, world=world)
                 dashboard = Dashboard(config, view, listen(config.host, config.port))
                 task_status.started(dashboard.url)
                 await dashboard.run()

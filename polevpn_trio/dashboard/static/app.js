@@ -3,9 +3,11 @@
 import { get, post } from "/api.js";
 import { show } from "/dom.js";
 import { EventsPage } from "/events.js";
+import { ExplainPage } from "/explain.js";
 import { moment } from "/format.js";
 import { loginPage } from "/login.js";
 import { Overview } from "/overview.js";
+import { PolicyPage } from "/policy.js";
 import { RoutesPage } from "/routes.js";
 import { SitePage } from "/site.js";
 import { begin, forget, state, stop } from "/state.js";
@@ -26,6 +28,8 @@ function pageOf(hash) {
   const site = path.match(/^\/site\/(.+)$/);
   if (site) return [new SitePage(decodeURIComponent(site[1])), "overview"];
   if (path === "/routes") return [new RoutesPage(new URLSearchParams(query).get("search") ?? "", render), "routes"];
+  if (path === "/explain") return [new ExplainPage(new URLSearchParams(query), render), "explain"];
+  if (path === "/policy") return [new PolicyPage(render), "policy"];
   if (path === "/events") return [new EventsPage(render), "events"];
   return [new Overview(render), "overview"];
 }
@@ -88,23 +92,20 @@ document.getElementById("logout").onclick = async () => {
 
 // --- Light and dark ------------------------------------------------------------------------
 
-const system = matchMedia("(prefers-color-scheme: dark)");
-
-function themed() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ?? (system.matches ? "dark" : "light");
+function otherTheme() {
+  return document.documentElement.dataset.theme === "dark" ? "light" : "dark";
 }
 
 function labelTheme() {
-  const other = themed() === "dark" ? "light" : "dark";
-  themeButton.textContent = themed() === "dark" ? "☀" : "☾";
+  const other = otherTheme();
+  themeButton.textContent = other === "light" ? "☀" : "☾";
   themeButton.setAttribute("aria-label", `Change to the ${other} theme`);
   themeButton.title = `Change to the ${other} theme`;
   page?.redraw();
 }
 
 themeButton.onclick = () => {
-  const other = themed() === "dark" ? "light" : "dark";
+  const other = otherTheme();
   document.documentElement.dataset.theme = other;
   try {
     localStorage.setItem("theme", other);
@@ -113,7 +114,8 @@ themeButton.onclick = () => {
   }
   labelTheme();
 };
-system.addEventListener("change", labelTheme);
+// The system's, which theme.js has followed by then, unless one was chosen.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", labelTheme);
 
 // --- Begin ---------------------------------------------------------------------------------
 

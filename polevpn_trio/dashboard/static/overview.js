@@ -88,7 +88,7 @@ function attention(status) {
     h("h2", { id: "attention-title" }, parts.length ? parts.join(", ") : calm),
     h(
       "ul",
-      {},
+      { class: "wrong" },
       wrong.slice(0, 20).map((site) =>
         h("li", { "data-key": `wrong ${site.name}` }, h("div", { class: "who" }, h("a", { href: href(site.name) }, site.name), badge(site.state), h("span", { class: "when" }, since(status, site))), troubles(site.troubles)),
       ),

@@ -1,9 +1,9 @@
-// The route table, searched on the router; and what would become of a packet.
+// The route table, searched on the router.
 
 import { get } from "/api.js";
 import { h } from "/dom.js";
 import { count, duration } from "/format.js";
-import { advised, troubles } from "/parts.js";
+import { troubles } from "/parts.js";
 import { href } from "/topology.js";
 
 const PAGE = 100;
@@ -17,8 +17,6 @@ export class RoutesPage {
     this.offset = 0;
     this.found = null;
     this.problem = null;
-    this.way = null;
-    this.wayProblem = null;
     this.load();
   }
 
@@ -58,18 +56,6 @@ export class RoutesPage {
     this.again();
   }
 
-  async explain(form) {
-    const { source, destination } = Object.fromEntries(new FormData(form));
-    try {
-      this.way = await get("explain", { source: source.trim(), destination: destination.trim() });
-      this.wayProblem = null;
-    } catch (problem) {
-      this.way = null;
-      this.wayProblem = problem.message;
-    }
-    this.again();
-  }
-
   turn(by) {
     this.offset = Math.max(0, this.offset + by);
     this.load();
@@ -90,7 +76,6 @@ export class RoutesPage {
         this.problem ? h("p", { class: "trouble" }, `No routes: ${this.problem}.`) : null,
         this.found ? this.table() : h("p", { class: "muted" }, "Asking the router …"),
       ),
-      this.packet(),
     ];
   }
 
@@ -130,30 +115,4 @@ export class RoutesPage {
         : null,
     ];
   }
-
-  packet() {
-    return h(
-      "section",
-      { class: "card", "aria-labelledby": "packet-title" },
-      h("h2", { id: "packet-title" }, "The way of a packet"),
-      h(
-        "form",
-        { class: "packet", onsubmit: (event) => { event.preventDefault(); this.explain(event.target); } },
-        h("label", {}, "From ", h("input", { name: "source", required: true, placeholder: "192.168.1.10", autocomplete: "off" })),
-        h("label", {}, "to ", h("input", { name: "destination", required: true, placeholder: "192.168.2.10", autocomplete: "off" })),
-        h("button", { type: "submit" }, "Explain"),
-      ),
-      h("div", { role: "status" }, this.wayProblem ? h("p", { class: "trouble" }, `${this.wayProblem}.`) : this.way ? explained(this.way) : null),
-    );
-  }
-}
-
-function explained(way) {
-  const passes = way.verdict === "delivered";
-  return [
-    h("p", { class: "verdict" }, h("span", { class: `badge ${passes ? "up" : "down"}` }, way.verdict), way.site ? [" to ", h("a", { href: href(way.site) }, way.site), way.link ? ` by ${way.link.transport} ${way.link.peer}` : "", way.mtu ? `, packets of up to ${way.mtu} bytes` : ""] : null, way.reason ? ` ${way.reason.replaceAll("_", " ")}` : null),
-    way.advice ? h("p", { class: "advice" }, h("b", {}, "What to do: "), advised(way.advice)) : null,
-    h("ol", { class: "steps" }, way.steps.map((step) => h("li", { class: step.passes ? "up" : "down" }, h("span", { class: "muted" }, `${step.question} `), step.answer))),
-    way.alternatives.length ? h("ul", { class: "alternatives" }, way.alternatives.map((other) => h("li", {}, `Not ${other.what}: ${other.why_not}`))) : null,
-  ];
 }

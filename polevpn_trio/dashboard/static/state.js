@@ -7,6 +7,8 @@ export const state = {
   events: [],
   staleSince: null,
   recent: new Map(),
+  // By rule of the policy: when it was last seen to deny something.
+  denied: new Map(),
 };
 
 const KEPT_EVENTS = 1000;
@@ -32,6 +34,7 @@ export function begin({ changed, announced, ended }) {
       if (kind === "status") {
         state.staleSince = null;
         announced(changes(state.status, content));
+        noteDenials(state.status?.policy, content);
         state.status = content;
         remember(content);
       } else {
@@ -69,6 +72,7 @@ export function forget() {
   state.status = null;
   state.events = [];
   state.recent.clear();
+  state.denied.clear();
 }
 
 function changes(before, after) {
@@ -77,6 +81,14 @@ function changes(before, after) {
   return after.sites
     .filter((site) => were.has(site.name) && were.get(site.name) !== site.state)
     .map((site) => `${site.name} is ${site.state}`);
+}
+
+function noteDenials(before, status) {
+  if (!before || !status.policy) return;
+  const were = new Map(before.rules.map((rule) => [rule.name, rule.denied]));
+  for (const { name, denied } of status.policy.rules) {
+    if (denied > (were.get(name) ?? 0)) state.denied.set(name, status.time);
+  }
 }
 
 function remember(status) {

@@ -90,6 +90,8 @@ export function topology(sites, width) {
         svg("circle", { r: size }),
         size > 8 ? mark(site.state, size) : null,
         named ? svg("text", { class: "name", y: above ? -size - (below ? 24 : 9) : size + 17 }, shortened(site.name, narrow ? 12 : 20)) : null,
+        // A blank, so that name and number are two words to who has them read out.
+        named && below ? " " : null,
         named && below ? svg("text", { class: "below", y: above ? -size - 9 : size + 32 }, below) : null,
       ),
     );
