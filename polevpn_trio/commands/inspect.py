@@ -131,7 +131,7 @@ def events_command(options: argparse.Namespace) -> int:
                     if options.json:
                         print(json.dumps(event), flush=True)
                     else:
-                        show(console, render_event(event), [event_line(event)])
+                        show(console, render_event(event, console.width), [event_line(event)])
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pass

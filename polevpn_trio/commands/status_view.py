@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -21,7 +21,7 @@ STYLES = {UP: "green", DEGRADED: "yellow", DOWN: "bold red"}
 MARKS = {UP: "●", DEGRADED: "▲", DOWN: "✗"}
 
 USUAL, WIDE, WIDER = 78, 100, 124
-"""Columns of a terminal from which on there is room for more of a table."""
+"""Columns of a terminal from which on there is room for more."""
 
 RULES_SHOWN = 5
 """Rules of a policy that are named; more are counted."""
@@ -91,7 +91,10 @@ def rate_texts(link: Mapping[str, Any]) -> tuple[str, str]:
 def render(status: Status, width: int) -> RenderableType:
     """A whole status: what is wrong first, then all sites."""
     parts: list[RenderableType] = [_headline(status)]
-    parts += _troubles(status)
+    found = list(troubles(status))
+    if found:
+        drawn = _trouble_table(found) if width >= USUAL else _trouble_blocks(found)
+        parts.append(Padding(drawn, (1, 0, 0, 0)))
     if status["sites"]:
         parts.append(sites_table(by_urgency(list(status["sites"])), width))
     if status["servers"]:
@@ -116,27 +119,47 @@ def _headline(status: Status) -> Text:
     return text
 
 
-def _troubles(status: Status) -> Iterator[RenderableType]:
-    """Every site that is not well: since when, why, and what to do."""
+@attrs.frozen
+class Complaint:
+    """Something that is not well: ``who`` with a mark, since when, why, and what to do."""
+
+    who: str
+    since: str
+    trouble: Mapping[str, str]
+    style: str
+
+
+def troubles(status: Status) -> Iterator[Complaint]:
+    """All that is not well: the program's configuration, then sites, the worst first."""
+    for trouble in status["troubles"]:
+        yield Complaint("! configuration", "", trouble, STYLES[DEGRADED])
+    for site in by_urgency(list(status["sites"])):
+        since = "look at it"
+        if site["state"] == DOWN:
+            since = f"DOWN {units.duration(site['age'])}"
+        for trouble in site["troubles"]:
+            who = f"{MARKS[site['state']]} {printable(site['name'])}"
+            yield Complaint(who, since, trouble, STYLES[site["state"]])
+
+
+def _trouble_table(found: list[Complaint]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
-    found = False
-    for trouble in status["troubles"]:
-        found = True
-        table.add_row(Text("  !", "yellow"), Text("configuration", "yellow"), _trouble(trouble))
-    for site in by_urgency(list(status["sites"])):
-        for trouble in site["troubles"]:
-            found = True
-            style = STYLES[site["state"]]
-            since = f"{site['state'].upper()} {units.duration(site['age'])}"
-            if site["state"] != DOWN:
-                since = "look at it"
-            name = Text(f"  {MARKS[site['state']]} {printable(site['name'])}", style)
-            table.add_row(name, Text(since, style), _trouble(trouble))
-    if found:
-        yield Padding(table, (1, 0, 0, 0))
+    for each in found:
+        who, since = Text(f"  {each.who}", each.style), Text(each.since, each.style)
+        table.add_row(who, since, _trouble(each.trouble))
+    return table
+
+
+def _trouble_blocks(found: list[Complaint]) -> Group:
+    """Where a column beside the names would be too narrow to read: below them."""
+    parts: list[RenderableType] = []
+    for each in found:
+        parts.append(Text(f"{each.who} {each.since}".rstrip(), each.style))
+        parts.append(Padding(_trouble(each.trouble), (0, 0, 0, 2)))
+    return Group(*parts)
 
 
 def _trouble(trouble: Mapping[str, str]) -> Text:
@@ -150,51 +173,69 @@ def _trouble(trouble: Mapping[str, str]) -> Text:
 class Column:
     """A column of the table of sites; ``most`` is None where its text says how wide it may be."""
 
+    key: str
     name: str
     least: int
     most: int | None = None
     right: bool = False
 
 
-GAP = 2
-"""Blanks between two columns."""
+GAP, EDGES = 2, 2
+"""Blanks between two columns, and what a box takes on its sides."""
 
-LINK_COLUMN = 2
+LEAST_MISSED = ("link", "out", "in", "loss", "rtt")
+"""Columns that a narrow terminal goes without, in this order."""
 
 
-def columns(width: int, *, rates: bool) -> list[Column]:
-    """The columns that a terminal of this width has room for."""
+def columns(width: int, *, rates: bool, edges: int = 0, sorted_by: str = "") -> list[Column]:
+    """The columns that there is room for; the one called ``sorted_by`` has an arrow."""
     wide = width >= WIDE
     amount = "b/s" if rates else "B"
     found = [
-        Column("site", 9),
-        Column("state", 13, 13),
-        Column("link", 20 if wide else 16, None if wide else 16),
-        Column("rtt ms", 10 if wide else 6, 11 if wide else 6, right=True),
-        Column("loss", 6, 6, right=True),
-        Column(f"in {amount}", 6, 6, right=True),
-        Column(f"out {amount}", 7, 7, right=True),
+        Column("site", "site", 9),
+        Column("state", "state", 13, 13),
+        Column("link", "link", 20 if wide else 16, None if wide else 16),
+        Column("rtt", "rtt ms", 10 if wide else 6, 11 if wide else 6, right=True),
+        Column("loss", "loss", 6, 6, right=True),
+        Column("in", f"in {amount}", 6, 6, right=True),
+        Column("out", f"out {amount}", 7, 7, right=True),
     ]
-    if width < USUAL:
-        del found[LINK_COLUMN]
     if wide:
-        found.append(Column("drops", 6))
+        found.append(Column("drops", "drops", 6))
     if width >= WIDER:
-        found.append(Column("networks", 10))
+        found.append(Column("networks", "networks", 10))
+    found = [_with_arrow(each, sorted_by) for each in found]
+    for key in LEAST_MISSED:
+        if edges + sum(each.least + GAP for each in found) - GAP <= width:
+            break
+        found = [each for each in found if each.key != key]
     return found
 
 
-def new_table(shown: list[Column], rows: list[list[Text]], width: int, *, box: Box | None) -> Table:
+def _with_arrow(column: Column, sorted_by: str) -> Column:
+    key, _, arrow = sorted_by.partition(" ")
+    if key != column.key:
+        return column
+    name = column.name + arrow
+    least = max(column.least, len(name))
+    return attrs.evolve(
+        column, name=name, least=least, most=column.most and max(column.most, least)
+    )
+
+
+def new_table(
+    shown: list[Column], rows: Sequence[Mapping[str, Text]], width: int, *, box: Box | None
+) -> Table:
     """A table whose columns fit the terminal: each as narrow as it may be, then as it needs."""
     # A box has an edge of a column on either side, and a blank of its own between two columns.
-    edges, padding = (2, GAP - 1) if box is not None else (0, GAP)
+    edges, padding = (EDGES, GAP - 1) if box is not None else (0, GAP)
     table = Table(box=box, header_style="bold", pad_edge=False, padding=(0, padding, 0, 0))
-    left = width - edges - sum(column.least + GAP for column in shown)
+    left = width - edges - sum(column.least + GAP for column in shown) + GAP
     widths = [column.least for column in shown]
     # A long name must not take the room of a link's address.
-    for index in sorted(range(len(shown)), key=lambda index: index != LINK_COLUMN):
+    for index in sorted(range(len(shown)), key=lambda index: shown[index].key != "link"):
         column = shown[index]
-        needed = max([column.least, *(row[index].cell_len for row in rows)])
+        needed = max([column.least, *(row[column.key].cell_len for row in rows)])
         more = max(0, min(left, min(needed, column.most or needed) - column.least))
         widths[index] += more
         left -= more
@@ -207,15 +248,16 @@ def new_table(shown: list[Column], rows: list[list[Text]], width: int, *, box: B
             overflow="ellipsis",
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[column.key] for column in shown))
     return table
 
 
 def sites_table(sites: list[Site], width: int) -> Table:
     """The sites, a line each; narrow terminals get the columns that matter most."""
     rates = not sites or any(site["link"]["rates"] for site in sites)
-    rows = [site_cells(site, width) for site in sites]
-    return new_table(columns(width, rates=rates), rows, width, box=SIMPLE_HEAD)
+    rows = [site_cells(site, wide=width >= WIDE) for site in sites]
+    shown = columns(width, rates=rates, edges=EDGES)
+    return new_table(shown, rows, width, box=SIMPLE_HEAD)
 
 
 def state_text(site: Site) -> str:
@@ -224,29 +266,27 @@ def state_text(site: Site) -> str:
     return f"{MARKS[site['state']]} {word} {units.duration(site['age'])}"
 
 
-def site_cells(site: Site, width: int) -> list[Text]:
-    """The cells of a site's line in `sites_table`."""
+def site_cells(site: Site, *, wide: bool) -> Mapping[str, Text]:
+    """What stands in a site's line of `sites_table`, by the key of the column."""
     style = STYLES[site["state"]]
-    wide = width >= WIDE
-    link = site["link"]
-    texts = [""] * 5
-    connection = site["connection"]
+    link, connection = site["link"], site["connection"]
+    cells = {
+        "site": Text(printable(site["name"]), style),
+        "state": Text(state_text(site), style),
+        **{key: Text() for key in ("link", "rtt", "loss", "in", "out")},
+        "drops": Text(drops_text(link["drops"]), "yellow"),
+        "networks": Text(printable(", ".join(site["networks"])), "dim"),
+    }
     if connection is not None:
         peer = connection["peer"] if wide else connection["peer"].rpartition(":")[0]
-        texts = [
-            printable(f"{connection['transport']} {peer or connection['peer']}"),
-            rtt_text(link, jitter=wide),
-            loss_text(link),
-            *rate_texts(link),
-        ]
-    cells = [Text(printable(site["name"]), style), Text(state_text(site), style)]
-    cells += [Text(text) for text in texts]
-    if width < USUAL:
-        del cells[LINK_COLUMN]
-    if wide:
-        cells.append(Text(drops_text(link["drops"]), "yellow"))
-    if width >= WIDER:
-        cells.append(Text(printable(", ".join(site["networks"])), "dim"))
+        received, sent = rate_texts(link)
+        cells |= {
+            "link": Text(printable(f"{connection['transport']} {peer or connection['peer']}")),
+            "rtt": Text(rtt_text(link, jitter=wide)),
+            "loss": Text(loss_text(link)),
+            "in": Text(received),
+            "out": Text(sent),
+        }
     return cells
 
 

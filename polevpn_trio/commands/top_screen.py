@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polevpn_trio.commands import status_view, units
-from polevpn_trio.commands.events_view import render_event
+from polevpn_trio.commands.events_view import event_summary
 from polevpn_trio.control.log import printable
 from polevpn_trio.management.answers import STATES
 
@@ -24,6 +25,9 @@ SPARKLINE = 12
 WIDE_SPARKLINE = 60
 
 EVENT_LINES = 4
+
+ROOMY = 16
+"""Lines of a terminal from which on sites leave a third of it to what is wrong, and to events."""
 
 Site = Mapping[str, Any]
 
@@ -50,18 +54,20 @@ ORDERS: Mapping[str, Callable[[Site], Any]] = {
 }
 """What sites may be sorted by."""
 
-_SORTED_BY = {
-    "state": "state",
-    "name": "site",
-    "in": "in b/s",
-    "out": "out b/s",
-    "rtt": "rtt ms",
-    "loss": "loss",
-}
+_KEYS = {name: "site" if name == "name" else name for name in ORDERS}
 """The column that shows by what they are sorted."""
 
-RATE_COLUMN = 7
-"""Where the sparkline stands on wide terminals: after what comes and goes."""
+FOOTER = (
+    "q quit",
+    "? help",
+    "↑↓ choose",
+    "Enter detail",
+    "/ filter",
+    "s sort",
+    "p pause",
+    "e events",
+)
+"""Keys in the last line, the most important ones first."""
 
 HELP = (
     ("↑ ↓ or j k", "choose a site"),
@@ -179,32 +185,52 @@ class Screen:
     # --- Drawing
 
     def render(self, width: int, height: int) -> RenderableType:
-        """Draw for a terminal of this size: never more lines than it has."""
+        """Draw for a terminal of this size: as many lines as it has."""
         if self.helping:
-            return self._help()
+            return self._help(height)
         if self.status is None:
             return Text(self.problem or "asking ...", "yellow")
-        below: list[RenderableType] = []
-        chosen = next((site for site in self.sites() if site["name"] == self.chosen), None)
-        taken = 4
-        if self.detailed and chosen is not None:
-            detail = self._detail(chosen, width)
-            below.append(detail)
-            taken += detail.row_count + 1
-        if self.shows_events and self.events:
-            events = list(self.events)[-EVENT_LINES:]
-            below.append(Text())
-            taken += 1
-            for event in events:
-                text = render_event(event)
-                text.truncate(width * 2)
-                # What to do about it is in the detail and in `events`.
-                first = text.split("\n")[0]
-                first.truncate(width, overflow="ellipsis")
-                below.append(first)
-                taken += 1
-        table = self._table(width, max(height - taken - 1, 3))
-        return Group(self._headline(width), table, *below, self._footer(width))
+        sites = self.sites()
+        names = [site["name"] for site in sites]
+        if self.chosen not in names:
+            self.chosen = names[0] if names else ""
+        room, small = max(height - 2, 0), height < ROOMY
+        detail: list[Text] = []
+        if self.detailed and names:
+            detail = self._detail(sites[names.index(self.chosen)], width)
+            if small:
+                # It takes the place of the table; the arrows go on to the next site.
+                lines = _filled(detail, room)
+                return Group(self._headline(width), *lines, self._footer(width, ""))
+            detail.insert(0, Text())
+        left = room - 1 - len(sites) - len(detail)
+        others = [*detail, *self._below(width, left if small else max(room // 3, left), small)]
+        rows = max(min(len(sites), room - 1 - len(others)), 1)
+        start = max(0, min(names.index(self.chosen) - rows // 2, len(sites) - rows)) if names else 0
+        shown = sites[start : start + rows]
+        position = f"{start + 1}-{start + len(shown)} of {len(sites)}" if rows < len(sites) else ""
+        return Group(
+            self._headline(width),
+            self._table(shown, width),
+            *_filled(others, room - 1 - len(shown)),
+            self._footer(width, position),
+        )
+
+    def _below(self, width: int, most: int, small: bool) -> list[Text]:
+        """What is wrong and what to do about it, then the last events, in ``most`` lines."""
+        blank = [] if small else [Text()]
+        events: list[Text] = []
+        if self.shows_events and self.events and most > EVENT_LINES:
+            last = list(self.events)[-EVENT_LINES:]
+            events = [*blank, *(event_summary(event, width) for event in last)]
+        room = most - len(events) - len(blank)
+        troubles: list[Text] = []
+        if not self.detailed and room > 0:
+            for each in status_view.troubles(self.status or {"troubles": [], "sites": []}):
+                troubles += _trouble_lines(each, width)
+            if len(troubles) > room:
+                troubles = [*troubles[: room - 1], Text("  ... Enter shows more", "dim")]
+        return [*(blank if troubles else []), *troubles, *events]
 
     def _headline(self, width: int) -> Text:
         status = self.status
@@ -227,33 +253,21 @@ class Screen:
         text.truncate(width, overflow="ellipsis")
         return text
 
-    def _table(self, width: int, height: int) -> Table:
-        sites = self.sites()
-        names = [site["name"] for site in sites]
-        if self.chosen not in names:
-            self.chosen = names[0] if names else ""
-        at = names.index(self.chosen) if names else 0
-        rows = max(height - 2, 1)
-        start = max(0, min(at - rows // 2, len(sites) - rows))
-        columns = status_view.columns(width, rates=True)
-        wide = len(columns) > RATE_COLUMN
-        if wide:
-            columns.insert(RATE_COLUMN, status_view.Column("rate", SPARKLINE))
+    def _table(self, sites: list[Site], width: int) -> Table:
         arrow = "▲" if self.reverse else "▼"
-        columns = [
-            attrs.evolve(each, name=each.name + arrow)
-            if each.name == _SORTED_BY[self.order]
-            else each
-            for each in columns
-        ]
+        wide = width >= status_view.WIDE
+        columns = status_view.columns(width, rates=True, sorted_by=f"{_KEYS[self.order]} {arrow}")
+        if wide:
+            # After what comes and goes.
+            after = [each.key for each in columns].index("out") + 1
+            columns.insert(after, status_view.Column("rate", "rate", SPARKLINE))
         lines = []
-        for site in sites[start : start + rows]:
-            cells = status_view.site_cells(site, width)
-            if wide:
-                cells.insert(RATE_COLUMN, Text(self._sparkline(site["name"], SPARKLINE), "cyan"))
-            if site["name"] == self.chosen and len(sites) > 1:
+        for site in sites:
+            cells = dict(status_view.site_cells(site, wide=wide))
+            cells["rate"] = Text(self._sparkline(site["name"], SPARKLINE), "cyan")
+            if site["name"] == self.chosen and len(self.sites()) > 1:
                 # Colours and reverse together would be hard to read.
-                cells = [Text(cell.plain, "reverse") for cell in cells]
+                cells = {key: Text(cell.plain, "reverse") for key, cell in cells.items()}
             lines.append(cells)
         table = status_view.new_table(columns, lines, width, box=None)
         table.header_style = "bold reverse"
@@ -263,61 +277,99 @@ class Screen:
         both = [received + sent for received, sent in self._rates.get(name, ())]
         return units.sparkline(both, width, ascii_only=self.ascii_only)
 
-    def _detail(self, site: Site, width: int) -> Table:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_row()
+    def _detail(self, site: Site, width: int) -> list[Text]:
+        """All about a site, line by line."""
+        found: list[Text] = [Text(printable(site["name"]), "bold")]
+
+        def add(name: str, text: str | Text, style: str = "") -> None:
+            head = f"  {name:<11} "
+            lines = [text]
+            if not isinstance(text, Text):
+                lines = [Text(line, style) for line in wrapped(text, width - len(head))]
+            for number, line in enumerate(lines):
+                start = Text(head if number == 0 else " " * len(head), "bold")
+                found.append(Text.assemble(start, line))
+                found[-1].truncate(width, overflow="ellipsis")
+
         for trouble in site["troubles"]:
-            table.add_row(Text("  trouble", "red"), printable(trouble["what"]))
+            add("trouble", trouble["what"], status_view.STYLES[site["state"]])
             if trouble["advice"]:
-                table.add_row("  what to do", Text(printable(trouble["advice"]), "cyan"))
-        table.add_row("  addresses", printable(", ".join(site["addresses"])) or units.NOTHING)
-        table.add_row("  networks", printable(", ".join(site["networks"])) or units.NOTHING)
-        connection = site["connection"]
+                add("what to do", trouble["advice"], "cyan")
+        add("addresses", ", ".join(site["addresses"]) or units.NOTHING)
+        add("networks", ", ".join(site["networks"]) or units.NOTHING)
+        connection, link = site["connection"], site["link"]
         if connection is not None:
             features = connection["features"]
             dialect = "classic" if features is None else f"native {' '.join(features)}"
-            table.add_row(
-                "  connection",
-                printable(
-                    f"{connection['identifier'] or 'own'}, {dialect}, logged in "
-                    f"{units.duration(connection['age'])} ago, heard "
-                    f"{units.duration(connection['silent'])} ago, number {site['connections']}"
-                ),
+            add(
+                "connection",
+                f"{connection['identifier'] or 'own'}, {dialect}, logged in "
+                f"{units.duration(connection['age'])} ago, heard "
+                f"{units.duration(connection['silent'])} ago, number {site['connections']}",
             )
-        link = site["link"]
         if link["queue_delay"] is not None:
-            table.add_row("  queue delay", f"{units.milliseconds(link['queue_delay'])} ms")
-        table.add_row(
-            "  in all",
+            add("queue delay", f"{units.milliseconds(link['queue_delay'])} ms")
+        add(
+            "in all",
             f"received {units.size(link['bytes_received'])}, sent {units.size(link['bytes_sent'])}",
         )
         if link["drops"]:
-            table.add_row("  dropped", status_view.drops_text(link["drops"]))
-        wide = min(WIDE_SPARKLINE, max(width - 30, SPARKLINE))
+            add("dropped", status_view.drops_text(link["drops"]))
+        wide = min(WIDE_SPARKLINE, max(width - 34, 1))
         for name, index in (("in", 0), ("out", 1)):
             values = [pair[index] for pair in self._rates.get(site["name"], ())]
             peak = units.bit_rate(max(values, default=0.0), "b/s")
             line = units.sparkline(values, wide, ascii_only=self.ascii_only)
-            table.add_row(f"  {name}", Text.assemble((line, "cyan"), f"  peak {peak}"))
-        return table
+            add(name, Text.assemble((line, "cyan"), f"  peak {peak}"))
+        return found
 
-    def _footer(self, width: int) -> Text:
+    def _footer(self, width: int, position: str) -> Text:
+        """The keys that there is room for, and which of the sites are shown."""
         if self.typing:
             return Text(f"/{self.word}█", "bold")
-        text = Text(
-            " q quit  s sort  / filter  p pause  Enter detail  e events  ? help ", "reverse"
-        )
+        text = Text()
+        if position:
+            text.append(f" {position} ", "bold")
         if self.word:
-            text = Text.assemble((f" only: {self.word} ", "bold yellow"), text)
+            text.append(f" only: {self.word} ", "bold yellow")
+        for key in FOOTER:
+            key = key.replace("detail", "back") if self.detailed else key
+            if text.cell_len + len(key) + 2 <= width:
+                text.append(f" {key} ", "reverse")
         text.truncate(width, overflow="ellipsis")
         return text
 
-    def _help(self) -> Group:
+    def _help(self, height: int) -> RenderableType:
         table = Table.grid(padding=(0, 3, 0, 0))
-        table.add_column(style="bold cyan", no_wrap=True)
-        table.add_column()
+        widest = max(len(keys) for keys, _ in HELP)
+        table.add_column(style="bold cyan", no_wrap=True, min_width=widest + 2)
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for keys, text in HELP:
             table.add_row(f"  {keys}", text)
-        return Group(Text("Keys", "bold"), Text(), table, Text(), Text("any of ? h Esc: back"))
+        back = Text("any of ? h Esc: back")
+        if height < len(HELP) + 4:
+            return Group(table, back)
+        return Group(Text("Keys", "bold"), Text(), table, Text(), back)
+
+
+def _filled(lines: list[Text], height: int) -> list[Text]:
+    """As many lines as there are to be."""
+    kept = lines[: max(height, 0)]
+    return kept + [Text()] * (height - len(kept))
+
+
+def _trouble_lines(complaint: status_view.Complaint, width: int) -> list[Text]:
+    first, *more = wrapped(f"{complaint.who}: {complaint.trouble['what']}", width - 2)
+    found = [Text(line, complaint.style) for line in (first, *(f"  {each}" for each in more))]
+    advice = complaint.trouble["advice"]
+    if advice:
+        lines = wrapped(f"→ {advice}", width - 2)
+        found += [Text(f"  {line}", "cyan") for line in lines]
+    for line in found:
+        line.truncate(width, overflow="ellipsis")
+    return found
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Cut a text into lines between its words."""
+    return textwrap.wrap(printable(text), max(width, 10)) or [""]

@@ -64,6 +64,18 @@ def test_wider_terminals_show_more() -> None:
     assert "192.168.1.0/24" in wider
 
 
+def test_a_narrow_terminal_keeps_the_columns_that_matter_and_cuts_none() -> None:
+    look = status(site("berlin"), site("paris", "down"))
+    lines = drawn(status_view.render(look, 50), 50)
+    assert max(map(len, lines)) <= 50
+    head = next(line for line in lines if line.startswith(" site"))
+    assert head.split() == ["site", "state", "rtt", "ms", "loss", "in", "b/s"]
+    at = lines.index("✗ paris DOWN 1h12m")
+    assert lines[at + 1 : at + 3] == ["  nothing heard for 60 s", "  → look at its uplink"]
+    head = next(line for line in drawn(status_view.render(look, 40), 40) if "state" in line)
+    assert head.split() == ["site", "state", "rtt", "ms"]
+
+
 @pytest.mark.parametrize(
     ("sites", "text"),
     [

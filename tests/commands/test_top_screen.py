@@ -124,8 +124,10 @@ def test_events_are_shown_and_hidden(screen: Screen) -> None:
 
 def test_help_names_all_keys(screen: Screen) -> None:
     press(screen, "?")
-    text = "\n".join(drawn(screen.render(80, 24)))
-    assert all(keys in text for keys, _ in HELP)
+    for width, height in ((80, 24), (50, 10)):
+        lines = drawn(screen.render(width, height), width)
+        assert all(keys in "\n".join(lines) for keys, _ in HELP)
+        assert len(lines) <= height
     press(screen, "escape")
     assert "berlin" in "\n".join(drawn(screen.render(80, 24)))
 
@@ -137,7 +139,48 @@ def test_a_lost_program_is_told_beside_the_last_picture(screen: Screen) -> None:
     assert "paris" in "\n".join(lines)
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 12), (120, 40), (200, 60)])
+def test_a_tiny_terminal_shows_the_sites_before_anything_else() -> None:
+    screen = Screen()
+    screen.take_events([event("something")] * 10)
+    screen.take_status(
+        status(*(rated(f"site-{number}") for number in range(6)), rated("x", "down"))
+    )
+    lines = drawn(screen.render(50, 10), 50)
+    assert [line.split()[0] for line in lines[2:9]] == ["x", *(f"site-{n}" for n in range(6))]
+    assert "12.3" in lines[3]
+    assert "site    " in lines[1]
+    assert "…" not in lines[1]
+    # One line less, and the last one is reached by the keyboard.
+    assert "1-6 of 7" in drawn(screen.render(50, 9), 50)[-1]
+    press(screen, *["down"] * 6)
+    lines = drawn(screen.render(50, 9), 50)
+    assert lines[-2].startswith("site-5")
+    assert "2-7 of 7" in lines[-1]
+    # All about a site takes the place of the others.
+    press(screen, *["up"] * 6, "enter")
+    text = "\n".join(drawn(screen.render(50, 10), 50))
+    assert "what to do  look at its uplink" in text
+    assert "Enter back" in text
+    assert "site-0" not in text
+    press(screen, "down")
+    assert "what to do" not in "\n".join(drawn(screen.render(50, 10), 50))
+
+
+def test_what_is_wrong_stands_below_the_table_with_what_to_do(screen: Screen) -> None:
+    screen.take_events([event("something")])
+    lines = drawn(screen.render(80, 24))
+    at = lines.index("✗ paris: nothing heard for 60 s")
+    assert lines[at + 1] == "  → look at its uplink"
+    assert "something" in lines[at + 3]
+    assert "q quit" in lines[23]
+    # Where there are more sites than lines, a third is left to it.
+    screen.take_status(status(*(rated(f"site-{n}") for n in range(99)), rated("paris", "down")))
+    assert "✗ paris: nothing heard for 60 s" in drawn(screen.render(80, 24))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(80, 24), (60, 12), (50, 10), (40, 6), (120, 40), (200, 60)]
+)
 @pytest.mark.parametrize("detailed", [False, True])
 def test_it_fits_the_terminal_whatever_there_is_to_show(
     width: int, height: int, detailed: bool
@@ -146,11 +189,11 @@ def test_it_fits_the_terminal_whatever_there_is_to_show(
     for _ in range(3):
         screen.take_status(status(*(rated(f"site-{number}", rate=number) for number in range(300))))
     screen.take_events([event("x" * 300)] * 10)
-    if detailed and height >= 24:
+    if detailed:
         screen.press("enter")
     for _ in range(3):
         lines = drawn(screen.render(width, height), width)
-        assert len(lines) <= height
+        assert len(lines) == height
         assert max(map(len, lines)) <= width
         for _ in range(150):
             screen.press("down")
