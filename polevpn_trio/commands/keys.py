@@ -23,7 +23,7 @@ from polevpn_trio.control.certificates import Unfit, read_certificate
 from polevpn_trio.control.commented_json import read
 from polevpn_trio.control.config import RouterConfig, load_router
 from polevpn_trio.control.fingerprint import fingerprint_of, format_fingerprint
-from polevpn_trio.control.invitation import free_address, invitation, listeners
+from polevpn_trio.control.invitation import doubts, free_address, invitation, listeners
 from polevpn_trio.control.join_string import write_join_string
 from polevpn_trio.control.log import printable
 from polevpn_trio.control.login_proof import SiteKey
@@ -324,6 +324,10 @@ def _join_string(
     except addresses.AddressMistake as mistake:
         raise ConfigError("--route", "", str(mistake)) from None
     values = invitation(config, site, own, key, servers=options.server, routes=routes)
+    urls = values["route_server"]
+    assert isinstance(urls, list)
+    for doubt in doubts(config, urls):
+        _say(f"note: {doubt}")
     return write_join_string(values)
 
 

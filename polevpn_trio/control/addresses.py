@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from polevpn_trio.control.log import printable
 
@@ -194,6 +194,25 @@ def is_host(text: str) -> bool:
     except AddressMistake:
         return False
     return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this address or name leads to the very machine that uses it."""
+    address = _address(host)
+    return address.is_loopback if address is not None else host == "localhost"
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether this is an address that stands for all of a machine's, such as 0.0.0.0."""
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _check_host(host: str, text: str, expected: str) -> None:

@@ -60,7 +60,7 @@ def dashboard_config(
     pair = None
     if members.has("cert_file") or members.has("key_file"):
         pair = certificate(members)
-    elif not _is_loopback(host):
+    elif not addresses.is_loopback(host):
         members.problem(
             "listen",
             f'"{shown(host)}" is seen by others, expected 127.0.0.1, or a cert_file and a key_file '

@@ -6,7 +6,7 @@ Where the router is, by which certificate it is known, and which networks are be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,6 +21,8 @@ from polevpn_trio.errors import ConfigError
 
 _FIRST_TUNNEL = IPv4Network("10.8.0.0/24")
 """Where sites get their addresses if nobody says otherwise; the first is left to the router."""
+
+_EXPECTED_SERVER = "expected its public address or name, such as --server 203.0.113.5"
 
 _TUNNEL_LENGTHS = {4: 24, 6: 64}
 """Bits that the addresses inside a tunnel are taken to have in common."""
@@ -89,12 +91,16 @@ def _urls(config: RouterConfig, given: Sequence[str]) -> Iterator[str]:
     for text in given or _own_names(config):
         try:
             if "://" in text:
-                addresses.parse_url(text)
-                yield text
+                _, host, _, _ = addresses.parse_url(text)
+                urls = [text]
             else:
-                yield from _urls_of(config, *_host_and_port(text))
+                host, port = _host_and_port(text)
+                urls = list(_urls_of(config, host, port))
         except addresses.AddressMistake as mistake:
             raise ConfigError("--server", "", str(mistake)) from None
+        if addresses.is_unspecified(host):
+            raise ConfigError("--server", "", f"{host} is no machine's address, {_EXPECTED_SERVER}")
+        yield from urls
 
 
 def _urls_of(config: RouterConfig, host: str, port: int | None) -> Iterator[str]:
@@ -131,21 +137,41 @@ def _own_names(config: RouterConfig) -> list[str]:
     names += (listener.host for listener in listeners(config))
     usable = list(dict.fromkeys(filter(_is_reachable, names)))
     if not usable:
+        listening = " and ".join(dict.fromkeys(map(_listening, listeners(config))))
         raise ConfigError(
             "--server",
             "",
-            "missing, expected where gateways reach this router (neither its certificate nor "
-            "`listen` names it)",
+            f"missing: neither the certificate nor `listen` ({listening}) says where other "
+            f"machines reach this router, {_EXPECTED_SERVER}",
         )
     return usable
 
 
 def _is_reachable(name: str) -> bool:
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return addresses.is_host(name) and name != "localhost"
-    return not address.is_unspecified and not address.is_loopback
+    unusable = addresses.is_unspecified(name) or addresses.is_loopback(name)
+    return addresses.is_host(name) and not unusable
+
+
+def _listening(listener: ListenerConfig) -> str:
+    if not listener.host or addresses.is_unspecified(listener.host):
+        return "all addresses"
+    if addresses.is_loopback(listener.host):
+        return f"{listener.host}, for this machine alone"
+    return listener.host
+
+
+def doubts(config: RouterConfig, urls: Iterable[str]) -> Iterator[str]:
+    """Give sentences on why a gateway elsewhere may not reach the router by what it is told."""
+    for name, listener in (("kcp", config.kcp), ("tls", config.tls)):
+        if listener is not None and addresses.is_loopback(listener.host):
+            yield (
+                f'"{name}" listens on {listener.host}, where no other machine reaches it: let '
+                f'"listen" be ":{listener.port}", unless something on this machine passes it on'
+            )
+    for url in urls:
+        _, host, _, _ = addresses.parse_url(url)
+        if addresses.is_loopback(host):
+            yield f"{url} leads to the gateway's own machine, give --server another name"
 
 
 # --- By what it is known

@@ -38,7 +38,7 @@ def metrics_config(top: Members) -> MetricsConfig | None:
     except addresses.AddressMistake as mistake:
         members.problem("listen", str(mistake))
         return None
-    if not _is_loopback(host):
+    if not addresses.is_loopback(host):
         members.warn(
             "listen", "not a loopback address: whoever reaches it reads the names of all sites"
         )

@@ -246,6 +246,15 @@ def test_an_authoritys_certificate_is_pinned_with_a_note(folder: Path, capsys: C
     assert "before an authority issues the next one, tell it" in err
 
 
+def test_a_site_that_could_not_reach_the_router_is_told_of(folder: Path, capsys: Capture) -> None:
+    write({**ROUTER, "tls": {**ROUTER["tls"], "listen": "127.0.0.1:443"}})  # type: ignore[dict-item]
+    out, err = keys(capsys, "site", "paris")
+    assert out.startswith("polevpn://v1/")
+    assert 'note: "tls" listens on 127.0.0.1, where no other machine reaches it' in err
+    _, err = keys(capsys, "site", "oslo", "--server", "127.0.0.1")
+    assert "note: tls://127.0.0.1:443 leads to the gateway's own machine" in err
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

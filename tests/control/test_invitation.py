@@ -88,11 +88,44 @@ def test_or_where_the_router_listens(router: Router) -> None:
     assert told(config)["route_server"] == ["kcp://203.0.113.9:4433"]
 
 
-@pytest.mark.parametrize("listen", [":443", "0.0.0.0:443", "[::]:443", "127.0.0.1:443"])
-def test_a_router_that_nobody_can_name_needs_servers(router: Router, listen: str) -> None:
+@pytest.mark.parametrize(
+    ("listen", "told_of_it"),
+    [
+        (":443", "all addresses"),
+        ("0.0.0.0:443", "all addresses"),
+        ("[::]:443", "all addresses"),
+        ("127.0.0.1:443", "127.0.0.1, for this machine alone"),
+        ("localhost:443", "localhost, for this machine alone"),
+    ],
+)
+def test_a_router_that_nobody_can_name_needs_servers(
+    router: Router, listen: str, told_of_it: str
+) -> None:
     router.make("server", "localhost")
-    with pytest.raises(ConfigError, match=r"^--server: missing, expected where gateways reach"):
+    with pytest.raises(ConfigError) as caught:
         told(router.load(kcp={"listen": listen}, tls=False))
+    assert str(caught.value) == (
+        f"--server: missing: neither the certificate nor `listen` ({told_of_it}) says where other "
+        "machines reach this router, expected its public address or name, such as --server "
+        "203.0.113.5"
+    )
+
+
+@pytest.mark.parametrize("server", ["0.0.0.0", "[::]:443", "tls://0.0.0.0:443"])
+def test_all_addresses_are_nobodys(router: Router, server: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--server: (0\.0\.0\.0|::) is no machine's address, "):
+        told(router.load(), servers=[server])
+
+
+def test_what_keeps_others_from_the_router_is_doubted(router: Router) -> None:
+    config = router.load(kcp={"listen": "127.0.0.1:4433"})
+    assert list(invitation.doubts(config, ["kcp://203.0.113.5:443"])) == [
+        '"kcp" listens on 127.0.0.1, where no other machine reaches it: let "listen" be ":4433", '
+        "unless something on this machine passes it on"
+    ]
+    assert list(invitation.doubts(router.load(), ["tls://localhost:443", "kcp://a.example"])) == [
+        "tls://localhost:443 leads to the gateway's own machine, give --server another name"
+    ]
 
 
 def test_a_certificate_without_names_needs_servers_too(router: Router, certificates: Any) -> None:
