@@ -146,7 +146,7 @@ class KcpOptions:
     receive_window: int = 2048
     """Segments."""
     repair_budget: int = 25
-    """Bytes of repair (FEC) per 100 bytes of traffic, at most."""
+    """Bytes of repair (FEC) among each 100 bytes that are sent, at most."""
 
 
 @attrs.frozen

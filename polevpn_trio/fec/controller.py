@@ -44,9 +44,8 @@ as far as they have seen enough, else the slow ones."""
 ENOUGH = 200.0
 """Datagrams that tell something about the share of losses."""
 
-USEFUL = 0.05
-"""Seconds within which regular repair should help; on slow links fewer datagrams than the
-window holds pass in this time, and the margin must be larger."""
+LEAST_USEFUL = 0.05
+"""Seconds within which regular repair should help, at least; see `RepairController`."""
 
 FIRST_RATIO = 0.25
 """Repairs per datagram as long as nothing is known of the path: the first round trips of a TCP."""
@@ -57,8 +56,8 @@ _GENEROUS_MORE = 0.05
 
 _BURST_PRIOR = 4.0
 _LONGEST_BURST = 16.0
-_MARGIN = 1.5
-_LARGEST_MARGIN = 3.0
+_MARGIN = 3.0
+_LARGEST_MARGIN = 4.0
 _MARGIN_UP = 0.03
 _MARGIN_DOWN = 0.03
 # Losses below which nothing is concluded.
@@ -158,7 +157,9 @@ class RepairController:
 
     ``share`` and ``window`` are what the encoder has. Call `take_counters` every `INTERVAL`
     while there is traffic, and give the encoder the ``plan``. ``wait`` is how long, in seconds,
-    repair may take to make up for a loss.
+    repair may take to make up for a loss. ``useful`` is within how many seconds regular repair
+    should help: on slow links fewer datagrams than the window holds pass in this time, and the
+    margin must be larger.
     """
 
     def __init__(self, share: float = SHARE, window: int = WINDOW) -> None:
@@ -174,6 +175,7 @@ class RepairController:
         self._headroom = 1.0
         self.plan = self._first_plan()
         self.wait = 0.0
+        self.useful = LEAST_USEFUL
 
     def take_counters(
         self, seen: PathCounters, base_loss: BaseLoss, now: float, headroom: float = 0.0
@@ -267,8 +269,8 @@ class RepairController:
             stagger=stagger,
         )
         if ratio:
-            # As long as regular repairs cover a datagram.
-            self.wait = min(LONGEST_FLUSH, self._window / max(1.0, self._packet_rate))
+            # Half as long as regular repairs cover a datagram: most are repaired by then.
+            self.wait = min(LONGEST_FLUSH, self._window / 2 / max(1.0, self._packet_rate))
         else:
             self.wait = min(LONGEST_FLUSH, FLUSH + copies * stagger)
 
@@ -276,7 +278,7 @@ class RepairController:
         return RepairPlan(ratio=min(FIRST_RATIO, self._share))
 
     def _wanted_ratio(self, loss: float) -> float:
-        window = max(_SMALLEST_WINDOW, min(self._window, self._packet_rate * USEFUL))
+        window = max(_SMALLEST_WINDOW, min(self._window, self._packet_rate * self.useful))
         deviation = math.sqrt(loss * (1 - loss) * (2 * self.burst - 1) / window)
         return (loss + self._margin * deviation) / (1 - loss)
 

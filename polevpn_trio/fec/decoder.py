@@ -22,12 +22,13 @@ from polevpn_trio.fec.gf256 import inverse
 from polevpn_trio.fec.statistics import DecoderStatistics
 from polevpn_trio.fec.symbols import coefficient, unwrap
 
-RING = 256
-"""Ids that are kept, counted back from the highest: the longest window."""
+RING = 512
+"""Ids that are kept, counted back from the highest: the longest window twice, so that a repair
+of the longest is of use though it was overtaken by so many datagrams."""
 
-EQUATIONS = 64
+EQUATIONS = 96
 """Equations that are kept, which is also how many symbols can be missing and still be found.
-Each costs time for every new one. At 20 % loss a window of 128 has some 25 missing."""
+Each costs time for every new one. At 20 % loss a window of 224 has some 45 missing."""
 
 HORIZON = 0.5
 """Seconds after which a missing symbol is given up; more than the encoder's."""

@@ -30,9 +30,11 @@ from polevpn_trio.fec.plan import CLEAN, RepairPlan
 from polevpn_trio.fec.statistics import EncoderStatistics
 from polevpn_trio.fec.symbols import coefficient
 
-WINDOW = 128
-"""Source datagrams that a repair covers at most. At 5 % loss a window of 128 needs a third less
-repair than one of 32 for the same residue; beyond, little is gained."""
+WINDOW = 224
+"""Source datagrams that a repair covers at most, somewhat fewer than a decoder of before keeps. As
+long as repairs are more than losses, what is left unrepaired falls exponentially with the window:
+for one failure a second at 8,000 datagrams a second and 5 % loss, 128 need 13 % of repair, and
+224 need 10 %."""
 
 HORIZON = 0.25
 """Seconds after which a datagram leaves the window: by then it was resent, or is useless."""

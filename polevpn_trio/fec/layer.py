@@ -13,6 +13,7 @@ import attrs
 
 from polevpn_trio.fec.controller import (
     INTERVAL,
+    LEAST_USEFUL,
     BaseLoss,
     ControllerStatistics,
     PathCounters,
@@ -22,9 +23,15 @@ from polevpn_trio.fec.decoder import RepairDecoder
 from polevpn_trio.fec.encoder import ALLOWANCE, SHARE, RepairEncoder
 from polevpn_trio.fec.statistics import DecoderStatistics, EncoderStatistics
 
-LEAST_HORIZON = 0.05
+MOST_PER_BYTE = 4.0
+"""Bytes of repair per byte of other traffic at most, whatever share of all they may have."""
+
+LEAST_HORIZON = LEAST_USEFUL
 LARGEST_HORIZON = 1.0
 """Seconds that a datagram stays in the window, at least and at most."""
+
+HORIZON_ROUNDS = 1.5
+"""Round trips that it stays there, between these two: then it arrives that was sent anew."""
 
 
 @attrs.frozen
@@ -42,8 +49,8 @@ class RepairStatistics:
 class RepairLayer:
     """Adds and uses the repairs of one link; sans-IO, ``now`` in seconds.
 
-    ``mtu`` is the length of the longest datagram to protect, in bytes; ``share`` how many bytes
-    of repair there may be per byte of traffic (0 to 1, 0 for no repair at all). Raises ValueError
+    ``mtu`` is the length of the longest datagram to protect, in bytes; ``share`` how much of all
+    bytes sent may be repair (0 to 1, 0 for no repair at all). Raises ValueError
     if out of range.
 
     After each batch that is sent, `protect_batch`; at `next_timeout`, `poll_repairs`: then there
@@ -55,9 +62,10 @@ class RepairLayer:
     def __init__(self, mtu: int, share: float = SHARE) -> None:
         if not 0 <= share <= 1:
             raise ValueError(f"share {share} not in 0 to 1")
-        self._encoder = RepairEncoder(mtu, share=share, allowance=ALLOWANCE if share else 0.0)
+        per_byte = min(share / (1 - share), MOST_PER_BYTE) if share < 1 else MOST_PER_BYTE
+        self._encoder = RepairEncoder(mtu, share=per_byte, allowance=ALLOWANCE if share else 0.0)
         self._decoder = RepairDecoder()
-        self._controller = RepairController(share)
+        self._controller = RepairController(per_byte)
         self._encoder.set_plan(self._controller.plan)
         self.adapt_at = 0.0
         """When to call `adapt` next, if there is traffic."""
@@ -138,11 +146,13 @@ class RepairLayer:
         share of the path's rate that is not in use.
         """
         self.adapt_at = now + INTERVAL
+        horizon = min(max(HORIZON_ROUNDS * round_trip, LEAST_HORIZON), LARGEST_HORIZON)
+        self._controller.useful = horizon
         before = self._controller.plan
         self._controller.take_counters(seen, base_loss, now, headroom)
         if self._controller.plan != before:
             self._encoder.set_plan(self._controller.plan)
-        self._encoder.set_horizon(min(max(round_trip, LEAST_HORIZON), LARGEST_HORIZON))
+        self._encoder.set_horizon(horizon)
 
     def release_idle(self, now: float) -> None:
         """Give memory back if there was no traffic, or nothing to repair, for a while."""

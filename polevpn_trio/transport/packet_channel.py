@@ -22,11 +22,15 @@ from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.datagram.conversation import DatagramConversation
 from polevpn_trio.kcp.datagram.statistics import DatagramStatistics
 
-TARGET_SHARE = 0.4
+TARGET_SHARE = 0.6
 """Share of the round trip for which packets may stand in a flow's queue: what CUBIC needs to keep
-the path full when it takes back three tenths of its window. Other flows do not wait behind them."""
+the path full when it takes back three tenths of its window, and the dip of a recovery (RFC 6937)
+besides. Other flows do not wait behind them."""
 LONGEST_TARGET = 0.06
-INTERVAL_ROUNDS = 1.5
+INTERVAL_ROUNDS = 3.0
+"""Round trips that CoDel waits before it drops, and then again: within one the sender hears of it,
+with the queue counted, and within another it has slowed down. A second loss before that costs
+CUBIC three tenths more, for nothing."""
 
 
 @attrs.frozen
@@ -44,8 +48,8 @@ class PacketChannel:
     ``command`` is that of the frames `receive` gives; ``widest`` how many bytes of a datagram
     there are on the path; ``mtu`` how many are wished for; ``overhead`` what lower layers add
     to each. ``output`` may be shared: after each `poll_datagrams` it may have the datagrams.
-    At most ``queue_bytes`` wait. ``repair_share`` is how many bytes of repair there may be per
-    byte of traffic, None for a peer without repair. ``chance`` is where random numbers come from.
+    At most ``queue_bytes`` wait. ``repair_share`` is how much of all bytes sent may be repair, None
+    for a peer without repair. ``chance`` is where random numbers come from.
     """
 
     def __init__(

