@@ -51,13 +51,19 @@ def read(file: Path) -> list[KnownRouter]:
         raise Unreadable(f"{file} cannot be read: {_reason(error)}") from None
     if len(data) > MAX_FILE:
         raise Unreadable(f"{file} is larger than {MAX_FILE} bytes")
+    return parse(file, data.decode("utf-8", "replace"))
+
+
+def parse(file: Path, text: str) -> list[KnownRouter]:
+    """Return all lines of what ``file`` holds. Raises Unreadable."""
     known = []
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+    for number, whole in enumerate(text.splitlines(), 1):
+        line = whole.strip()
+        if not line or line.startswith("#"):
             continue
-        url, _, text = line.strip().partition(" ")
+        url, *rest = line.split(maxsplit=1)
         try:
-            known.append(KnownRouter(number, url, parse_fingerprint(text)))
+            known.append(KnownRouter(number, url, parse_fingerprint("".join(rest))))
         except ValueError:
             raise Unreadable(
                 f"{file}, line {number}: not a line of a known router, "

@@ -153,7 +153,7 @@ class Application:
     # --- What anybody may have -----------------------------------------------------------
 
     async def _page(self, request: Request) -> Response:
-        page = self._pages[request.url.path]
+        page = self._pages[request.scope["path"]]
         headers = {"ETag": page.tag, "Cache-Control": "no-cache"}
         if request.headers.get("if-none-match") == page.tag:
             return Response(status_code=304, headers=headers)

@@ -92,3 +92,9 @@ def test_the_usual_place_is_the_services_the_systems_or_the_users(
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/x")
     assert known_routers.usual_file() == Path("/home/x/.local/state/polevpn_trio/known_routers")
+
+
+def test_spaces_and_tabs_stand_between_and_around_what_a_line_says(tmp_path: Path) -> None:
+    file = tmp_path / "known"
+    file.write_text(f"  # no router\n\tkcp://a:1\t sha256:{ONE.hex()} \n")
+    assert known_routers.read(file) == [KnownRouter(2, "kcp://a:1", ONE)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import datagrams, framing, links, queues, texts
+from tests.fuzz.targets import browsers, datagrams, framing, links, queues, texts
 
 TARGETS = (
     Target("codec", framing.codec, kernel=True),
@@ -32,9 +32,11 @@ TARGETS = (
     Target("control-request", texts.control_request, kernel=False, longest=1024),
     Target("login-proof", texts.login_proof, kernel=False, longest=256),
     Target("configuration", texts.configuration, kernel=False),
+    Target("known-routers", texts.known_routers, kernel=False, longest=1024),
     Target("join-string", texts.join_string, kernel=False, longest=1024),
     Target("commented-json", texts.commented_json, kernel=False, longest=1024),
     Target("http-request", texts.http_request, kernel=False, longest=2048),
+    Target("dashboard", browsers.dashboard, kernel=False, longest=1024),
     Target("router-answers", texts.router_answers, kernel=False, longest=512),
     Target("addresses", texts.addresses, kernel=False, longest=256),
 )

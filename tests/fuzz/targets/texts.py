@@ -128,6 +128,26 @@ def join_string(build: Build, draw: Draw) -> object:
     return values
 
 
+def known_routers(build: Build, draw: Draw) -> object:
+    """A file says whom we know, whoever wrote it, or is refused with its name and the line."""
+    module = build["control.known_routers"]
+    text = draw.rest().decode("utf-8", "replace")
+    try:
+        known = module.parse(NOWHERE, text)
+    except module.Unreadable as error:
+        return _complaint(error)
+    lines = text.splitlines()
+    for one in known:
+        assert len(one.fingerprint) == 32
+        assert lines[one.line - 1].split()[0] == one.url
+    written = "".join(f"{one.url} sha256:{one.fingerprint.hex()}\n" for one in known)
+    again = module.parse(NOWHERE, written)
+    assert [(one.url, one.fingerprint) for one in again] == [
+        (one.url, one.fingerprint) for one in known
+    ]
+    return known
+
+
 def commented_json(build: Build, draw: Draw) -> object:
     """Without comments in it, JSON is what Python's own reader takes it for."""
     text = draw.rest().decode("utf-8", "replace")
