@@ -63,6 +63,8 @@ class Series:
     targets: Callable[[argparse.Namespace], Sequence[Target]]
     needs_lab: bool = True
     """Whether it builds network namespaces."""
+    by_default: bool = True
+    """Whether it is measured without being asked for."""
 
 
 @attrs.frozen
@@ -145,7 +147,11 @@ class Progressing:
 def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     """Run a benchmark from the command line; exit status 0 if every run gave figures."""
     options = _parser(benchmark).parse_args(argv)
-    chosen = [one for one in benchmark.series if not options.series or one.name in options.series]
+    chosen = [
+        one
+        for one in benchmark.series
+        if (one.name in options.series if options.series else one.by_default) and one.cases(options)
+    ]
     if any(one.needs_lab for one in chosen):
         # Must come before any thread is started.
         try:
@@ -279,7 +285,8 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
         "--series",
         action="append",
         choices=[one.name for one in benchmark.series],
-        help="only this series; may be repeated",
+        help="this series; may be repeated"
+        f" ({', '.join(one.name for one in benchmark.series if one.by_default)})",
     )
     benchmark.add_options(parser)
     file: dict[str, Any] = {"nargs": "?", "const": STDOUT, "metavar": "FILE"}
