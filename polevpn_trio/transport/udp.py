@@ -323,10 +323,14 @@ class UdpSocket:
     def _send(
         self, chunk: memoryview, control: tuple[tuple[int, int, bytes], ...], address: Address
     ) -> None:
-        if self.peer is None:
-            self._socket.sendmsg((chunk,), control, 0, address)
+        if control:
+            # On a connected socket there must be no address.
+            where = () if self.peer is not None else (0, address)
+            self._socket.sendmsg((chunk,), control, *where)
+        elif self.peer is None:
+            self._socket.sendto(chunk, address)
         else:
-            self._socket.sendmsg((chunk,), control)
+            self._socket.send(chunk)
 
     def _next_run(
         self, sizes: array[int], index: int, count: int, address: Address

@@ -129,7 +129,7 @@ def test_first_continues_where_the_last_call_stopped() -> None:
 
 
 class RefusingSocket:
-    """Stands for a socket whose sendmsg fails as told."""
+    """Stands for a socket that fails to send as told."""
 
     def __init__(self, refuse: Callable[[int, int], int | None]) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -145,6 +145,9 @@ class RefusingSocket:
         if number is not None:
             raise OSError(number, "refused") if number != errno.EAGAIN else BlockingIOError
         self.sent.append((size, bool(control)))
+
+    def sendto(self, chunk: memoryview, address: object) -> None:
+        self.sendmsg((chunk,), ())
 
 
 def udp_over(refusing: RefusingSocket) -> UdpSocket:
