@@ -29,6 +29,7 @@ class Succession:
         self._outgoing = outgoing
         self._predecessor: Succession | None = None
         self._successor: Succession | None = None
+        self._has_successor = False
         self._left = trio.Event()
         self._passed = trio.Event()
         self._in_use = trio.Event()
@@ -41,7 +42,7 @@ class Succession:
         """
         if old is self._predecessor:
             return True
-        if self._predecessor is not None or old._successor is not None:
+        if self._predecessor is not None or old._has_successor:
             return False
         self._predecessor = old
         self._outgoing.held = True
@@ -50,7 +51,7 @@ class Succession:
         return True
 
     def _leave_to(self, successor: Succession) -> None:
-        self._successor = successor
+        self._successor, self._has_successor = successor, True
         self._outgoing.move_packets_to(successor._outgoing, trio.current_time())
         self._left.set()
 
@@ -72,8 +73,10 @@ class Succession:
                 send_barrier()
                 await self._passed.wait()
         finally:
-            if self._successor is not None:
-                self._successor.use()
+            # Whoever still knows us shall not know all that come after us too.
+            successor, self._successor = self._successor, None
+            if successor is not None:
+                successor.use()
         # The gateway ends the connection once it has sent all that it had here.
         await trio.sleep(HAND_OVER_SECONDS)
 

@@ -209,8 +209,14 @@ async def while_readable(fd: int, handler: Handler) -> None:
         await reader.ended.wait()
     finally:
         reads.remove(fd, reader)
-    if reader.failure is not None:
-        raise reader.failure
+    failure, reader.failure = reader.failure, None
+    if failure is not None:
+        # It knows the frame of `serve`, and so the reader: kept there, it would leave all that the
+        # handler knows to the garbage collector.
+        try:
+            raise failure
+        finally:
+            del failure
 
 
 def notify_closing(fd: int) -> None:

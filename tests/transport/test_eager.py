@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -70,6 +72,30 @@ def test_what_a_handler_raises_ends_the_wait(mode: Mode) -> None:
                 await while_readable(reading, fail)
 
     trio.run(main)
+
+
+def test_who_failed_needs_no_collector_to_be_freed(mode: Mode) -> None:
+    class Owner:
+        def fail(self) -> bool:
+            raise ZeroDivisionError
+
+    async def read(reading: int) -> weakref.ref[Owner]:
+        owner = Owner()
+        with contextlib.suppress(ZeroDivisionError):
+            await while_readable(reading, owner.fail)
+        return weakref.ref(owner)
+
+    async def main() -> None:
+        with mode(), pipe() as (reading, writing):
+            os.write(writing, b"something")
+            reference = await read(reading)
+            assert reference() is None
+
+    gc.disable()
+    try:
+        trio.run(main)
+    finally:
+        gc.enable()
 
 
 def test_closing_ends_the_wait(mode: Mode) -> None:
