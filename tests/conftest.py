@@ -11,6 +11,7 @@ import datetime
 import importlib.util
 import ipaddress
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,6 +63,10 @@ def pytest_sessionstart() -> None:
         raise pytest.UsageError(
             f"the kernels' build in use is {build_in_use()}, expected {expected}"
         )
+    # A shell has what runs in its background ignore interrupts, and so would all programs that
+    # tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
