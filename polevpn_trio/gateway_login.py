@@ -123,7 +123,9 @@ class Login:
         log.debug("logged in at %s %s", link.scheme, link.peer)
         uplink = Uplink(link, rank, reader, native, tuple(runs[1:]), self.settings, prove)
         if uplink.has_datagrams:
-            link.open_datagrams(codec.S2C_IPDATA, repair=uplink.has_repair)
+            link.open_datagrams(
+                codec.S2C_IPDATA, repair=uplink.has_repair, whole=uplink.takes_super_packets
+            )
         if uplink.takes_super_packets:
             reader.sequences = SEQUENCES_OFFLOAD
         return uplink

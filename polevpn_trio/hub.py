@@ -36,6 +36,7 @@ from polevpn_trio.control.registration import (
     Register,
     RouterSession,
     features_over,
+    takes_super_packets,
 )
 from polevpn_trio.errors import BadPacket, LinkLost, Refused
 from polevpn_trio.forwarding.forwarder import Address, Forwarder
@@ -424,10 +425,12 @@ class GatewayConnection:
             self._place.admit()
             self._link.admit()
             features = self._session.native
-            if features is not None and "datagram" in features:
-                self._link.open_datagrams(C2S_IPDATA, repair="fec" in features)
-            elif features is not None and "gso" in features:
-                self._reader.sequences = SEQUENCES_OFFLOAD
+            if features is not None:
+                whole = takes_super_packets(features)
+                if "datagram" in features:
+                    self._link.open_datagrams(C2S_IPDATA, repair="fec" in features, whole=whole)
+                if whole:
+                    self._reader.sequences = SEQUENCES_OFFLOAD
             dialect = "classic" if features is None else "native " + " ".join(sorted(features))
             site = self._session.site
             if site is not None:

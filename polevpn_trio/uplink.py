@@ -7,6 +7,7 @@ import trio
 
 from polevpn_trio.control.config import GatewayConfig, KcpOptions, ServerUrl
 from polevpn_trio.control.log import new_connection_id
+from polevpn_trio.control.registration import takes_super_packets
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.frames.codec import FrameReader, FrameRun
 from polevpn_trio.management.measures import read_link
@@ -90,7 +91,7 @@ class Uplink:
     @property
     def takes_super_packets(self) -> bool:
         """Whether super-packets may be sent to the router."""
-        return self.native is not None and "gso" in self.native and not self.has_datagrams
+        return self.native is not None and takes_super_packets(self.native)
 
     @property
     def has_datagrams(self) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
@@ -34,22 +34,28 @@ from polevpn_trio.frames.messages import (
 )
 
 NATIVE_VERSION = 1
-FEATURES = ("datagram", "fec", "gso", "handover", "ipv6")
+FEATURES = ("datagram", "fec", "gso", "handover", "ipv6", "whole")
 """Native features that this version has.
 
 ``datagram``: IP packets travel in a conversation of their own, on links that have one. ``fec``:
 repairs for its datagrams may be sent to this peer. ``gso``: super-packets may be sent to this peer,
 where packets travel in the stream. ``handover``: a new link may take over from an old one without
-losing or reordering a packet. ``ipv6``: IPv6 packets may be sent to this peer.
+losing or reordering a packet. ``ipv6``: IPv6 packets may be sent to this peer. ``whole``: packets,
+with ``gso`` super-packets too, may come to this peer in the stream although there is ``datagram``.
 """
 
 
-_DATAGRAM_FEATURES = ("datagram", "fec")
+_DATAGRAM_FEATURES = ("datagram", "fec", "whole")
 
 
 def features_over(carries_datagrams: bool, features: Iterable[str]) -> tuple[str, ...]:
     """Leave out what a link cannot have."""
     return tuple(name for name in features if carries_datagrams or name not in _DATAGRAM_FEATURES)
+
+
+def takes_super_packets(agreed: Collection[str]) -> bool:
+    """Tell whether super-packets may be sent to a peer with which these features are agreed."""
+    return "gso" in agreed and ("datagram" not in agreed or "whole" in agreed)
 
 
 def agreed_features(

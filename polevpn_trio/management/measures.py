@@ -113,7 +113,7 @@ def read_link(
     """Make a reading of what a link and the queue in front of it count.
 
     What a queue that is older than the link had dropped ``before`` is left out. ``drops`` come
-    from others.
+    from others. Of two ways that packets may take, the last is the one in use.
     """
     jitter = None
     rtt = link.smoothed_rtt
@@ -131,14 +131,14 @@ def read_link(
             case ConversationStatistics():
                 jitter = part.rtt_variation / 1000 if part.smoothed_rtt else None
                 again = part.resent_timeout + part.resent_fast + part.resent_early
-                sent = Passage(part.segments_sent, again, again)
+                sent = sent.plus(Passage(part.segments_sent, again, again))
                 resent += again
+                queue_delay = waiting.delay
             case TcpStatistics():
                 rtt, jitter = part.rtt, part.rtt_variation
                 sent = Passage(part.segments_sent, part.resent, part.resent)
                 resent += part.resent
             case PacketChannelStatistics():
-                # The stream beside it carries next to nothing.
                 packets = part.conversation
                 resent += packets.resent
                 if part.repair is not None:
@@ -146,7 +146,9 @@ def read_link(
                     ratio = part.repair.estimate.ratio
                     repair = Repair(cost.repair_bytes, cost.source_bytes, ratio)
                 jitter = packets.rtt_variation if packets.smoothed_rtt else None
-                sent = _passage(packets.peer_expected, packets.peer_arrived, packets.peer_recovered)
+                sent = sent.plus(
+                    _passage(packets.peer_expected, packets.peer_arrived, packets.peer_recovered)
+                )
                 received = _passage(packets.expected, packets.arrived, packets.recovered)
                 # They wait in the conversation's queue, and go past the other one.
                 queue_delay = part.queue.delay

@@ -88,11 +88,12 @@ class Link(ABC):
         Runs in the connection's nursery until the link is closed, or cancelled.
         """
 
-    def open_datagrams(self, command: int, *, repair: bool) -> None:
+    def open_datagrams(self, command: int, *, repair: bool, whole: bool = False) -> None:
         """Let IP packets travel beside the stream from now on, as agreed with the peer.
 
         Only where `carries_datagrams`. ``command`` is that of the frames that come so,
-        ``repair`` tells whether the peer makes use of repairs.
+        ``repair`` tells whether the peer makes use of repairs, ``whole`` whether packets may also
+        travel in the stream, with super-packets uncut, and super-packets be given to this link.
         """
         raise NotImplementedError
 

@@ -1,7 +1,8 @@
 """``kcp://``: frames in a KCP stream in DTLS records in UDP datagrams.
 
 With a peer that has ``datagram``, only control frames travel in the stream (conversation 0), and IP
-packets beside it, in a conversation of their own (`PacketChannel`).
+packets beside it, in a conversation of their own (`PacketChannel`); with one that also has
+``whole``, packets travel in the stream while that is best (`Carriage`), super-packets uncut.
 
 Everything that decides lives in the sans-IO conversations and record layer; this file moves
 batches between them and the socket. Whatever happens (data to send, datagrams received, a
@@ -23,6 +24,7 @@ from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.forwarding.flow_queue import LIMIT_BYTES
 from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
+from polevpn_trio.frames.segmentation import Segmenter, holds_super_packets
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.conversation import Conversation
 from polevpn_trio.transport import eager
@@ -35,6 +37,7 @@ from polevpn_trio.transport.base import (
     LinkStatistics,
     Source,
 )
+from polevpn_trio.transport.carriage import Carriage
 from polevpn_trio.transport.dtls import DtlsSession
 from polevpn_trio.transport.packet_channel import PacketChannel
 
@@ -68,6 +71,10 @@ DATAGRAM_WINDOW = 16_384
 CHANNEL_ROOM = 1 << 20
 """Bytes that may be given at a time to the queue for packets beside the stream: more than any
 batch has, since to wait in the link's queue first would only cost another copy."""
+
+CHANGE_SECONDS = 0.1
+"""How long packets may be held back until those on the other way have arrived, which they must not
+overtake. A change is for short paths, where that takes milliseconds."""
 
 _IP_COMMANDS = (S2C_IPDATA, C2S_IPDATA)
 
@@ -111,7 +118,14 @@ class KcpLink(Link):
         self.peer = format_address(session.peer_address)
         self._session = session
         self._packets: PacketChannel | None = None
+        # Whether packets travel in the stream although there is a way beside it.
+        self._in_stream = False
+        self._carriage: Carriage | None = None
+        self._segmenter: Segmenter | None = None
+        # While they are held back, since when.
+        self._held_since: float | None = None
         mtu = min(options.mtu, self._widest_datagram())
+        self._congestion = Bbr(mtu + self._overhead(), random.Random(secrets.randbits(64)))
         self._conversation = Conversation(
             0,
             mtu,
@@ -119,7 +133,7 @@ class KcpLink(Link):
             min(STRANGER_WINDOW, options.receive_window) if stranger else options.receive_window,
             ack_delay=ACK_DELAY,
             output=_OUTPUT,
-            congestion=Bbr(mtu + self._overhead(), random.Random(secrets.randbits(64))),
+            congestion=self._congestion,
             overhead=self._overhead(),
         )
         self._source: Source | None = None
@@ -144,8 +158,11 @@ class KcpLink(Link):
         family = 6 if ":" in str(self._session.peer_address[0]).removeprefix("::ffff:") else 4
         return UDP_OVERHEAD[family] + RECORD_OVERHEAD
 
-    def open_datagrams(self, command: int, *, repair: bool) -> None:
+    def open_datagrams(self, command: int, *, repair: bool, whole: bool = False) -> None:
         """Let IP packets travel in a conversation of their own from now on."""
+        if whole:
+            self._carriage = Carriage(trio.current_time())
+            self._segmenter = Segmenter()
         self._packets = PacketChannel(
             command,
             mtu=self._options.mtu,
@@ -183,18 +200,23 @@ class KcpLink(Link):
         """What the window takes at once; packets beside the stream have a queue of their own."""
         if self._closed.is_set():
             return 0
-        if self._packets is not None:
+        if self._held_since is not None:
+            return 0
+        if self._packets is not None and not self._in_stream:
             return CHANNEL_ROOM if self._conversation.unsent_bytes < UNSENT_LIMIT else 0
         return 0 if self._blocked else self._conversation.room(trio.current_time())
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
         """Put frames into the conversation they belong to; a buffer has those of one kind."""
+        packets = None if self._in_stream else self._packets
         for buffer in buffers:
-            if self._packets is not None and buffer[2] == 0 and buffer[3] in _IP_COMMANDS:
-                self._packets.enqueue(buffer, trio.current_time())
-            else:
-                self._conversation.send(buffer)
             self._bytes_sent += len(buffer)
+            if packets is None or buffer[2] != 0 or buffer[3] not in _IP_COMMANDS:
+                self._conversation.send(buffer)
+                continue
+            if self._segmenter is not None and holds_super_packets(buffer, True, True):
+                buffer = self._segmenter.segment_batch_untrusted(buffer)
+            packets.enqueue(buffer, trio.current_time())
 
     def pull_from(self, source: Source | None) -> None:
         """Take frames from ``source`` whenever the window opens."""
@@ -228,7 +250,9 @@ class KcpLink(Link):
         conversation = self._conversation
         packets = self._packets
         now = trio.current_time()
-        if packets is not None:
+        if self._carriage is not None:
+            self._choose_way(self._carriage, now)
+        if packets is not None and not (self._in_stream and packets.next_timeout() > now):
             self._send_due(packets, now)
             # Packets for which datagrams are too small go into the stream.
             if conversation.unsent_bytes < UNSENT_LIMIT and (oversize := packets.take_oversize()):
@@ -243,6 +267,38 @@ class KcpLink(Link):
             self._settled.set()
         if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
             self._fail(LinkLost("the peer acknowledges nothing"))
+
+    def _choose_way(self, carriage: Carriage, now: float) -> None:
+        """Let packets travel the way that is best, once all that went the other way are there."""
+        packets = self._packets
+        assert packets is not None
+        if now >= carriage.look_at and self._held_since is None:
+            sent, lost, rtt = self._path_counters(packets)
+            if carriage.judge(self._bytes_sent, sent, lost, rtt, now) != self._in_stream:
+                self._held_since = now
+        if self._held_since is None:
+            return
+        if self._in_stream:
+            arrived = self._conversation.unsent_bytes + self._conversation.in_flight == 0
+        else:
+            arrived = packets.all_arrived
+        if arrived or (self._in_stream and now - self._held_since >= CHANGE_SECONDS):
+            # What is stuck in the stream is overtaken rather than waited for.
+            self._in_stream = not self._in_stream
+            self._held_since = None
+            sent, lost, _ = self._path_counters(packets)
+            carriage.restart(sent, lost, now)
+        elif now - self._held_since >= CHANGE_SECONDS:
+            self._held_since = None
+            carriage.give_up(now)
+
+    def _path_counters(self, packets: PacketChannel) -> tuple[int, int, float]:
+        """Of the way in use: datagrams sent and lost, and the shortest round trip of late."""
+        if not self._in_stream:
+            return packets.path_counters()
+        kcp = self._conversation.statistics()
+        lost = kcp.resent_timeout + kcp.resent_fast + kcp.resent_early
+        return kcp.segments_sent, lost, self._congestion.least_rtt()
 
     def _send_due(self, conversation: Conversation | PacketChannel, now: float) -> None:
         """Send what a conversation has to send, but no more than others can wait for."""
@@ -261,7 +317,9 @@ class KcpLink(Link):
         """When `_flush` has something to do again."""
         source = self._source
         due = self._conversation.next_timeout()
-        if source is not None and source.waiting:
+        if self._held_since is not None:
+            due = min(due, self._held_since + CHANGE_SECONDS)
+        elif source is not None and source.waiting:
             due = now if self.room else min(due, self._conversation.next_room())
         return due if self._packets is None else min(due, self._packets.next_timeout())
 
@@ -461,13 +519,20 @@ class KcpLink(Link):
         super().close()
 
     def statistics(self) -> LinkStatistics:
-        """Return the counters, those of KCP and of the record layer in ``detail``."""
+        """Return the counters, those of KCP and of the record layer in ``detail``.
+
+        Of the two ways that packets may travel, the one in use comes last.
+        """
         kcp = self._conversation.statistics()
         smoothed_rtt = kcp.smoothed_rtt / 1000
         detail: tuple[object, ...] = (kcp, self._session.statistics())
         if self._packets is not None:
-            smoothed_rtt = self._packets.smoothed_rtt or smoothed_rtt
-            detail += (self._packets.statistics(),)
+            packets = self._packets.statistics()
+            if self._in_stream:
+                detail = (packets, *detail)
+            else:
+                smoothed_rtt = self._packets.smoothed_rtt or smoothed_rtt
+                detail = (*detail, packets)
         return LinkStatistics(
             transport=self.scheme,
             peer=self.peer,

@@ -104,6 +104,12 @@ class PacketChannel:
         """Whether nothing waits here, and the peer lacks nothing that was sent."""
         return not self._offered and self._queue.queued == 0 and self._conversation.all_arrived
 
+    def path_counters(self) -> tuple[int, int, float]:
+        """Give datagrams sent up to the newest acknowledged, how many of them did not come by
+        themselves, and the shortest round trip of late in seconds (0 if there was none)."""
+        sent, arrived, _, _ = self._conversation.path_counters()
+        return sent, sent - arrived, self._control.least_rtt()
+
     def enqueue(self, frames: bytes | bytearray | memoryview, now: float) -> None:
         """Queue whole frames with one ordinary packet each; who has too much loses some.
 

@@ -373,7 +373,8 @@ GATEWAY_MISTAKES = [
     (
         "native",
         None,
-        "native: null, expected true, false, or an object with datagram, fec, gso, handover, ipv6",
+        "native: null, expected true, false, or an object with "
+        "datagram, fec, gso, handover, ipv6, whole",
     ),
     (
         "native",
@@ -534,9 +535,9 @@ def test_a_gateway_without_ipv4_suits_only_our_own_router(place: Place) -> None:
 @pytest.mark.parametrize(
     ("value", "native", "features"),
     [
-        (True, True, ("datagram", "fec", "gso", "handover", "ipv6")),
-        ({}, True, ("datagram", "fec", "gso", "handover", "ipv6")),
-        ({"gso": False}, True, ("datagram", "fec", "handover", "ipv6")),
+        (True, True, ("datagram", "fec", "gso", "handover", "ipv6", "whole")),
+        ({}, True, ("datagram", "fec", "gso", "handover", "ipv6", "whole")),
+        ({"gso": False}, True, ("datagram", "fec", "handover", "ipv6", "whole")),
         (dict.fromkeys(set(FEATURES) - {"gso"}, False) | {"gso": True}, True, ("gso",)),
         (dict.fromkeys(FEATURES, False), True, ()),
         (False, False, ()),

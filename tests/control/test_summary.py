@@ -92,13 +92,15 @@ def test_a_router() -> None:
 
 def test_features_that_are_left_out() -> None:
     config = RouterConfig(
-        path=Path("router.json"), key=SECRET, features=("datagram", "fec", "handover", "ipv6")
+        path=Path("router.json"),
+        key=SECRET,
+        features=("datagram", "fec", "handover", "ipv6", "whole"),
     )
     assert "dialect native without gso, classic with the originals" in lines(config)
     config = RouterConfig(path=Path("router.json"), key=SECRET, features=())
     assert (
-        "dialect native without datagram, fec, gso, handover, ipv6, classic with the originals"
-        in lines(config)
+        "dialect native without datagram, fec, gso, handover, ipv6, whole, "
+        "classic with the originals" in lines(config)
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 import trio
 import trio.testing
 
+from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.frames import codec
@@ -24,8 +25,12 @@ from polevpn_trio.kcp.segment import HEADER_SIZE
 from polevpn_trio.transport.base import SEND_BATCH_BYTES
 from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
+from polevpn_trio.transport.outgoing import OutgoingQueue
 from polevpn_trio.transport.packet_channel import PacketChannelStatistics
 from tests.memory_links import IDENTITY, Stock, stream
+
+Phases = list[tuple[float, Callable[[], None]]]
+"""What changes, and after how many seconds."""
 
 
 class PlainOpener:
@@ -52,32 +57,36 @@ class PlainSession:
         self.taken_at_once = 0
         self.lost: Callable[[bytes], bool] = lambda datagram: False
         self.other: PlainSession
-        self._nursery = nursery
         self._delay = delay
+        self._line, under_way = trio.open_memory_channel[tuple[float, bytes]](math.inf)
+        nursery.start_soon(self._carry, under_way)
         self._put, self.incoming = trio.open_memory_channel[tuple[bytes, int]](math.inf)
 
     def path_mtu(self) -> int:
         return 1500
 
     def send_batch_nowait(self, datagrams: Any, sizes: Any, count: int) -> bool:
-        if self.carries:
+        if self.carries and not self.closed:
             whole = bytes(datagrams)
             start = 0
             for size in sizes[:count]:
                 datagram = whole[start : start + size]
                 if not self.lost(datagram):
-                    self._nursery.start_soon(self._arrive, datagram)
+                    self._line.send_nowait((trio.current_time() + self._delay, datagram))
                 start += size
         return self.writable.is_set()
 
     async def drain(self) -> None:
         await self.writable.wait()
 
-    async def _arrive(self, datagram: bytes) -> None:
-        await trio.sleep(self._delay)
+    async def _carry(self, under_way: trio.MemoryReceiveChannel[tuple[float, bytes]]) -> None:
+        async for arrival, datagram in under_way:
+            await trio.sleep_until(arrival)
+            if not self.other.closed:
+                self._arrive(datagram)
+
+    def _arrive(self, datagram: bytes) -> None:
         other = self.other
-        if other.closed:
-            return
         if other.owner is not None and other.owner.take_untrusted(datagram, len(datagram)):
             other.taken_at_once += 1
             other.owner.end_turn()
@@ -97,15 +106,18 @@ class PlainSession:
     def close(self) -> None:
         self.closed = True
         self._put.close()
+        self._line.close()
 
     def statistics(self) -> None:
         return None
 
 
-def over_pair(body: Callable[[KcpLink, KcpLink, Any], Awaitable[None]]) -> None:
+def over_pair(
+    body: Callable[[KcpLink, KcpLink, Any], Awaitable[None]], delay: float = 0.01
+) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            near, far = PlainSession(nursery, 0.01), PlainSession(nursery, 0.01)
+            near, far = PlainSession(nursery, delay), PlainSession(nursery, delay)
             near.other, far.other = far, near
             links = [
                 KcpLink(session, KcpOptions())  # type: ignore[arg-type]  # no records
@@ -494,3 +506,134 @@ def test_a_link_has_settled_when_all_packets_have_arrived_and_no_sooner() -> Non
         assert detail.conversation.resent > 0
 
     over_pair(body)
+
+
+SEGMENT = 1200
+"""Bytes of UDP payload: a super-packet has `SEGMENTS` times as many."""
+SEGMENTS = 20
+
+
+def numbered(first: int) -> FrameBatch:
+    """Make a super-packet of datagrams that bear numbers from ``first`` on."""
+    payload = b"".join(struct.pack("!I", first + n).ljust(SEGMENT) for n in range(SEGMENTS))
+    udp = struct.pack("!HHHH", 4000, 4001, 8 + len(payload), 0) + payload
+    header = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, 1, 2)
+    frame = codec.build_frame(codec.C2S_IPDATA, header + udp, SEGMENT)
+    return FrameBatch(frame, SEGMENTS, SEQUENCES_OFFLOAD)
+
+
+class Numbers:
+    """What comes, whichever way: the numbers in order, and how many of them in super-packets."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.seen: list[int] = []
+        self.whole = 0
+        self._reader = codec.FrameReader(codec.C2S_IPDATA, codec.C2S_IPDATA)
+        self._reader.sequences = SEQUENCES_OFFLOAD
+
+    def take(self, frames: Any) -> None:
+        for run in self._reader.receive_data_untrusted(bytes(frames)):
+            data = bytes(run.data)
+            while data:
+                size = int.from_bytes(data[:2], "big")
+                payload = data[8 + 28 : size]
+                numbers = [
+                    int.from_bytes(payload[at : at + 4], "big")
+                    for at in range(0, len(payload), SEGMENT)
+                ]
+                self.seen += numbers
+                self.whole += len(numbers) if len(numbers) > 1 else 0
+                data = data[size:]
+
+
+async def carry(near: KcpLink, far: KcpLink, seconds: float, phases: Phases) -> Numbers:
+    """Send numbered packets, 7 MB a second of them but in the last three seconds, to ``far``."""
+    numbers, outgoing = Numbers(), OutgoingQueue(1 << 22)
+    sent = 0
+    for link, command in ((near, codec.S2C_IPDATA), (far, codec.C2S_IPDATA)):
+        link.open_datagrams(command, repair=True, whole=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.receive_each, lambda data: None, lambda frames: None)
+        nursery.start_soon(far.receive_each, numbers.take, numbers.take)
+        await trio.testing.wait_all_tasks_blocked()
+        near.pull_from(outgoing)
+        began = trio.current_time()
+        while (passed := trio.current_time() - began) < seconds:
+            while phases and phases[0][0] <= passed:
+                phases.pop(0)[1]()
+            batch = numbered(sent)
+            sent += SEGMENTS
+            if outgoing.passable and len(batch.data) <= near.room:
+                near.send_nowait((batch.data,))
+            else:
+                outgoing.put_nowait(batch, trio.current_time())
+            near.flush()
+            await trio.sleep(SEGMENT * SEGMENTS / 7e6 if passed < seconds - 3 else 0.1)
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    numbers.sent = sent
+    return numbers
+
+
+@pytest.mark.long_simulation
+def test_bulk_on_a_short_clean_path_travels_whole_in_the_stream_and_stays_in_order() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        numbers = await carry(near, far, 6.5, [])
+        assert numbers.seen == list(range(numbers.sent))
+        assert 0.5 * len(numbers.seen) < numbers.whole < len(numbers.seen) - 100
+        # Little traffic is back beside it.
+        *_, last = near.statistics().detail
+        assert isinstance(last, PacketChannelStatistics)
+
+    over_pair(body, delay=0.0005)
+
+
+@pytest.mark.long_simulation
+def test_bulk_on_a_longer_path_travels_beside_the_stream() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        numbers = await carry(near, far, 4.5, [])
+        assert sorted(numbers.seen) == list(range(numbers.sent))
+        assert numbers.whole == 0
+
+    over_pair(body, delay=0.005)
+
+
+@pytest.mark.long_simulation
+def test_where_losses_begin_bulk_leaves_the_stream_and_nothing_is_lost() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        chance = random.Random(3)
+        in_stream: list[bool] = []
+
+        def lose() -> None:
+            in_stream.append(near._in_stream)
+            session.lost = lambda datagram: chance.random() < 0.02
+
+        numbers = await carry(near, far, 6.5, [(2.0, lose)])
+        assert sorted(numbers.seen) == list(range(numbers.sent))
+        assert in_stream == [True]
+        assert not near._in_stream
+
+    over_pair(body, delay=0.0005)
+
+
+@pytest.mark.long_simulation
+def test_packets_held_back_for_a_change_that_takes_too_long_go_on_as_before() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        seen: list[bool] = []
+
+        def cut() -> None:
+            seen.append(near._held_since is not None or near._in_stream)
+            # Acknowledgements get lost: nobody can tell whether all has arrived.
+            session.other.carries = False
+
+        def mend() -> None:
+            session.other.carries = True
+            seen.append(near._in_stream)
+
+        numbers = await carry(near, far, 4.5, [(0.9, cut), (1.4, mend)])
+        # What waited for too long was dropped by the queue.
+        assert numbers.seen[-10:] == list(range(numbers.sent - 10, numbers.sent))
+        assert seen == [False, False]
+
+    over_pair(body, delay=0.0005)
