@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from polevpn_trio import access as access_module
+from polevpn_trio.access import Access, ListenerContexts
 from polevpn_trio.control.changes import ROUTER_KEYS, compare
 from polevpn_trio.control.config import ListenerConfig, RouterConfig
 from polevpn_trio.control.login_proof import SiteKey
@@ -77,6 +78,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PACKET = ipv4("192.168.1.5", "192.168.3.6")
+
+
+def test_listeners_show_what_the_new_configuration_names() -> None:
+    async def main() -> None:
+        access = Access(with_sites(BERLIN), ListenerContexts(None, None))
+        others = ListenerContexts(None, None)
+        access.adopt(with_sites(BERLIN), others)
+        assert access.contexts is others
+
+    trio.run(main)
 
 
 def test_a_site_that_is_disabled_is_cut_off_and_the_others_do_not_notice(

@@ -20,7 +20,7 @@ def test_without_a_file_nobody_is_known(tmp_path: Path) -> None:
 
 
 def test_what_is_added_is_read_back_with_its_line_and_is_private(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "known"
+    file = tmp_path / "quite" / "new" / "known"
     known_routers.add(file, "kcp://a:1", ONE)
     known_routers.add(file, "tls://a:1", OTHER)
     assert known_routers.read(file) == [
@@ -28,14 +28,16 @@ def test_what_is_added_is_read_back_with_its_line_and_is_private(tmp_path: Path)
         KnownRouter(3, "tls://a:1", OTHER),
     ]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert os.listdir(file.parent) == [file.name]
 
 
 def test_what_people_wrote_stays(tmp_path: Path) -> None:
     file = tmp_path / "known"
-    file.write_text("# ours\n\nkcp://b:2 sha256:" + "00" * 32)
+    # In an encoding of their own.
+    file.write_bytes(b"# \xfcber uns\n\nkcp://b:2 sha256:" + b"00" * 32)
     known_routers.add(file, "kcp://a:1", OTHER)
-    assert file.read_text().startswith("# ours\n\nkcp://b:2 sha256:00")
+    assert "ber uns\n\nkcp://b:2 sha256:00" in file.read_text()
     assert [known.url for known in known_routers.read(file)] == ["kcp://b:2", "kcp://a:1"]
 
 

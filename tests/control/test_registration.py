@@ -136,9 +136,11 @@ def test_registration_carries_routes_and_the_answer_to_send_first() -> None:
 
 def test_registration_that_is_not_json_is_told_and_the_connection_stays() -> None:
     one = logged_in()
-    (answer,) = one.receive_control_untrusted(codec.REGISTER, 0, b"")
+    (answer,) = one.receive_control_untrusted(codec.REGISTER, 5, b"")
     assert isinstance(answer, Answer)
-    assert json.loads(answer.frame[8:])["error"]
+    error = json.loads(answer.frame[8:])["error"]
+    assert error not in ("", "None")
+    assert answer.frame == codec.build_frame(codec.REGISTER, answer.frame[8:], 5)
     assert one.accepts_data
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from polevpn_trio.control import site_directory
 from polevpn_trio.control.config import load_router
 from polevpn_trio.control.login_proof import SiteKey
-from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
+from polevpn_trio.control.site_directory import KnownSite, SiteDirectory, parse_site
 from polevpn_trio.errors import ConfigError
 
 HASH = str(SiteKey.derive("a key", "berlin").verifier)
@@ -155,6 +156,40 @@ def test_mistakes_in_a_sites_file_name_that_file(folder: Path) -> None:
 def test_a_directory_that_is_none_is_told(value: object, folder: Path) -> None:
     [line] = mistakes(router(folder, gateways_directory=value))
     assert line.startswith("router.json: gateways_directory: ")
+
+
+def test_a_site_that_is_to_be_is_judged_beside_the_others(folder: Path) -> None:
+    write(folder / "sites" / "berlin.json", SITE)
+    others = sites(router(folder, gateways_directory="sites"))
+    file = folder / "sites" / "oslo.json"
+    oslo = parse_site(file, {**SITE, "addresses": ["10.8.0.3"]}, others)
+    assert (oslo.name, oslo.file, oslo.addresses) == ("oslo", file, {ip_address("10.8.0.3")})
+    with pytest.raises(ConfigError, match=r"10\.8\.0\.2.*berlin|berlin.*10\.8\.0\.2"):
+        parse_site(file, SITE, others)
+    with pytest.raises(ConfigError, match=r"oslo\.json: colour: "):
+        parse_site(file, {**SITE, "addresses": ["10.8.0.3"], "colour": "red"}, others)
+
+
+def test_there_are_no_more_sites_than_are_looked_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = router(folder, gateways_directory="sites")
+    monkeypatch.setattr(site_directory, "MAX_SITES", 2)
+    for number, name in enumerate(("berlin", "oslo"), 2):
+        write(folder / "sites" / f"{name}.json", {**SITE, "addresses": [f"10.8.0.{number}"]})
+    assert len(sites(file)) == 2
+    write(folder / "sites" / "rome.json", {**SITE, "addresses": ["10.8.0.9"]})
+    (line,) = mistakes(file)
+    assert line == "router.json: gateways_directory: 3 sites, expected at most 2"
+
+
+def test_all_that_is_to_be_warned_of_is_said(folder: Path) -> None:
+    file = router(folder, gateways_directory="sites")
+    for number, name in enumerate(("berlin", "oslo"), 2):
+        site = {**SITE, "addresses": [f"10.8.0.{number}"]}
+        write(folder / "sites" / f"{name}.json", site).chmod(0o644)
+    said = load_router(file).warnings
+    assert [any(name in line for line in said) for name in ("berlin", "oslo")] == [True, True]
 
 
 def test_an_address_belongs_to_one_site(folder: Path) -> None:

@@ -132,6 +132,31 @@ def test_what_is_no_ip_packet_is_left_out() -> None:
     assert kept == build_frame(2, sound)
 
 
+def test_frames_around_what_is_no_ip_packet_are_judged_all_the_same() -> None:
+    asked: list[bytes] = []
+
+    def judge(source: bytes) -> int:
+        asked.append(source)
+        return OWN
+
+    first, second, last = (ipv4(f"10.0.0.{n}", DESTINATION) for n in (1, 2, 3))
+    # It says that it is longer than its frame, by less than what follows.
+    longer = bytearray(ipv4("10.0.0.9", DESTINATION))
+    longer[3] += 8
+    data = frames(2, first, b"\x50" + bytes(40), second, bytes(longer), b"", last)
+    kept, found = sift(judge, data)
+    assert kept == frames(2, first, second, last)
+    assert asked == [source_of(each) for each in (first, second, last)]
+    assert found.spoofed == 0
+
+
+def test_a_frame_that_is_cut_short_ends_the_batch_wherever_it_stands() -> None:
+    whole = frames(2, ipv4("10.0.0.1", DESTINATION))
+    for size in range(1, len(whole)):
+        kept, _ = sift(lambda source: OWN, whole * 3 + whole[:size])
+        assert kept == whole * 3
+
+
 MARTIANS = """
 0.0.0.0 0.1.2.3 127.0.0.1 169.254.7.7 224.0.0.1 239.1.1.1 255.255.255.255
 :: ::1 fe80::1 febf::1 ff02::1
