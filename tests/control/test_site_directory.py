@@ -163,7 +163,11 @@ def test_a_site_that_is_to_be_is_judged_beside_the_others(folder: Path) -> None:
     others = sites(router(folder, gateways_directory="sites"))
     file = folder / "sites" / "oslo.json"
     oslo = parse_site(file, {**SITE, "addresses": ["10.8.0.3"]}, others)
-    assert (oslo.name, oslo.file, oslo.addresses) == ("oslo", file, {ip_address("10.8.0.3")})
+    assert (oslo.name, oslo.file, oslo.addresses) == (
+        "oslo",
+        file,
+        frozenset({ip_address("10.8.0.3")}),
+    )
     with pytest.raises(ConfigError, match=r"10\.8\.0\.2.*berlin|berlin.*10\.8\.0\.2"):
         parse_site(file, SITE, others)
     with pytest.raises(ConfigError, match=r"oslo\.json: colour: "):
