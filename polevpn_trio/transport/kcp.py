@@ -81,6 +81,9 @@ _IP_COMMANDS = (S2C_IPDATA, C2S_IPDATA)
 _OUTPUT = DatagramBuffer()
 """Where the links of this process, all in one thread, make their datagrams."""
 
+_SEGMENTER = Segmenter()
+"""What cuts super-packets for all of them."""
+
 STRANGER_WINDOW = 64
 """Segments that may wait for a gap to close before the peer has logged in: twice what a peer
 assumes before it hears of our window, and 85 kB for each of those who never will."""
@@ -121,7 +124,6 @@ class KcpLink(Link):
         # Whether packets travel in the stream although there is a way beside it.
         self._in_stream = False
         self._carriage: Carriage | None = None
-        self._segmenter: Segmenter | None = None
         # While they are held back, since when.
         self._held_since: float | None = None
         mtu = min(options.mtu, self._widest_datagram())
@@ -162,7 +164,6 @@ class KcpLink(Link):
         """Let IP packets travel in a conversation of their own from now on."""
         if whole:
             self._carriage = Carriage(trio.current_time())
-            self._segmenter = Segmenter()
         self._packets = PacketChannel(
             command,
             mtu=self._options.mtu,
@@ -214,8 +215,8 @@ class KcpLink(Link):
             if packets is None or buffer[2] != 0 or buffer[3] not in _IP_COMMANDS:
                 self._conversation.send(buffer)
                 continue
-            if self._segmenter is not None and holds_super_packets(buffer, True, True):
-                buffer = self._segmenter.segment_batch_untrusted(buffer)
+            if self._carriage is not None and holds_super_packets(buffer, True, True):
+                buffer = _SEGMENTER.segment_batch_untrusted(buffer)
             packets.enqueue(buffer, trio.current_time())
 
     def pull_from(self, source: Source | None) -> None:
