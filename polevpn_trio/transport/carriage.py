@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 ENTER_RATE = 6e6
 """Bytes per second from which on what datagrams cost is worth a change."""
 LEAVE_RATE = 1.2e6
@@ -18,7 +18,7 @@ LEAVE_RATE = 1.2e6
 ENTER_RTT = 0.003
 """Seconds that a loss may hold up everybody."""
 LEAVE_RTT = 0.006
-ENTER_SECONDS = 1.0
+ENTER_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
 TOLERATED_LOSSES = 2
 """In one look, and `TOLERATED_SHARE` of what was sent."""
@@ -55,8 +55,9 @@ class Carriage:
     def judge(self, size: int, sent: int, lost: int, rtt: float, now: float) -> bool:
         """Take counters; return whether the stream is best.
 
-        ``size`` counts bytes of frames that were sent either way, ``sent`` and ``lost`` datagrams
-        on the way in use, ``rtt`` is its shortest round trip of late in seconds, 0 before any.
+        ``size`` counts bytes of frames, received ones too: what answers bulk is best where that is.
+        ``sent`` and ``lost`` count datagrams sent on the way in use, ``rtt`` is its shortest round
+        trip of late in seconds, 0 before any.
         """
         began = self._looked_at
         count = sent - self._sent

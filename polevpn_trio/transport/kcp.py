@@ -275,7 +275,8 @@ class KcpLink(Link):
         assert packets is not None
         if now >= carriage.look_at and self._held_since is None:
             sent, lost, rtt = self._path_counters(packets)
-            if carriage.judge(self._bytes_sent, sent, lost, rtt, now) != self._in_stream:
+            size = self._bytes_sent + self._bytes_received
+            if carriage.judge(size, sent, lost, rtt, now) != self._in_stream:
                 self._held_since = now
         if self._held_since is None:
             return

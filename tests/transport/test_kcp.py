@@ -631,7 +631,7 @@ def test_packets_held_back_for_a_change_that_takes_too_long_go_on_as_before() ->
             session.other.carries = True
             seen.append(near._in_stream)
 
-        numbers = await carry(near, far, 4.5, [(0.9, cut), (1.4, mend)])
+        numbers = await carry(near, far, 4.5, [(0.4, cut), (0.9, mend)])
         # What waited for too long was dropped by the queue.
         assert numbers.seen[-10:] == list(range(numbers.sent - 10, numbers.sent))
         assert seen == [False, False]
