@@ -124,8 +124,8 @@ class KcpLink(Link):
         # Whether packets travel in the stream although there is a way beside it.
         self._in_stream = False
         self._carriage: Carriage | None = None
-        # While they are held back, since when.
-        self._held_since: float | None = None
+        # While they are held back, until when at most.
+        self._held_until: float | None = None
         mtu = min(options.mtu, self._widest_datagram())
         self._congestion = Bbr(mtu + self._overhead(), random.Random(secrets.randbits(64)))
         self._conversation = Conversation(
@@ -201,7 +201,7 @@ class KcpLink(Link):
         """What the window takes at once; packets beside the stream have a queue of their own."""
         if self._closed.is_set():
             return 0
-        if self._held_since is not None:
+        if self._held_until is not None:
             return 0
         if self._packets is not None and not self._in_stream:
             return CHANNEL_ROOM if self._conversation.unsent_bytes < UNSENT_LIMIT else 0
@@ -273,25 +273,25 @@ class KcpLink(Link):
         """Let packets travel the way that is best, once all that went the other way are there."""
         packets = self._packets
         assert packets is not None
-        if now >= carriage.look_at and self._held_since is None:
+        if now >= carriage.look_at and self._held_until is None:
             sent, lost, rtt = self._path_counters(packets)
             size = self._bytes_sent + self._bytes_received
             if carriage.judge(size, sent, lost, rtt, now) != self._in_stream:
-                self._held_since = now
-        if self._held_since is None:
+                self._held_until = now + CHANGE_SECONDS
+        if self._held_until is None:
             return
         if self._in_stream:
             arrived = self._conversation.unsent_bytes + self._conversation.in_flight == 0
         else:
             arrived = packets.all_arrived
-        if arrived or (self._in_stream and now - self._held_since >= CHANGE_SECONDS):
+        if arrived or (self._in_stream and now >= self._held_until):
             # What is stuck in the stream is overtaken rather than waited for.
             self._in_stream = not self._in_stream
-            self._held_since = None
+            self._held_until = None
             sent, lost, _ = self._path_counters(packets)
             carriage.restart(sent, lost, now)
-        elif now - self._held_since >= CHANGE_SECONDS:
-            self._held_since = None
+        elif now >= self._held_until:
+            self._held_until = None
             carriage.give_up(now)
 
     def _path_counters(self, packets: PacketChannel) -> tuple[int, int, float]:
@@ -319,8 +319,8 @@ class KcpLink(Link):
         """When `_flush` has something to do again."""
         source = self._source
         due = self._conversation.next_timeout()
-        if self._held_since is not None:
-            due = min(due, self._held_since + CHANGE_SECONDS)
+        if self._held_until is not None:
+            due = min(due, self._held_until)
         elif source is not None and source.waiting:
             due = now if self.room else min(due, self._conversation.next_room())
         return due if self._packets is None else min(due, self._packets.next_timeout())

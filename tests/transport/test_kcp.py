@@ -623,7 +623,7 @@ def test_packets_held_back_for_a_change_that_takes_too_long_go_on_as_before() ->
         seen: list[bool] = []
 
         def cut() -> None:
-            seen.append(near._held_since is not None or near._in_stream)
+            seen.append(near._held_until is not None or near._in_stream)
             # Acknowledgements get lost: nobody can tell whether all has arrived.
             session.other.carries = False
 
