@@ -123,7 +123,14 @@ class Machines:
         raise AssertionError(f"line {command.line}: {command.text}: no answer\n{self.logs()}")
 
     def _start(self, command: Command, words: list[str]) -> None:
-        process = self._host(command).start(
+        host = self._host(command)
+        for running in [
+            each for each in self._running if (each.host, each.name) == (host, words[1])
+        ]:
+            # Its reader has ended it before starting it anew, as the page says.
+            assert running.stop() == 0, running.log()
+            self._running.remove(running)
+        process = host.start(
             ["sh", "-c", _in_folder([*_product(), *words[1:]])],
             name=words[1],
             environment=_environment(),

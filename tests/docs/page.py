@@ -76,8 +76,16 @@ def read_page(path: Path) -> list[File | Command]:
 
 def shell_blocks(text: str) -> list[str]:
     """The blocks of a page that are for a shell, as they are."""
-    blocks = [(language, block) for _, language, block in _blocks(text)]
-    return ["\n".join(block) for language, block in blocks if language == "sh"]
+    return [block for language, block in fenced_blocks(text) if language == "sh"]
+
+
+def fenced_blocks(text: str) -> list[tuple[str, str]]:
+    """Language and text of each fenced block of a page."""
+    return [
+        (language, "\n".join(block))
+        for _, language, block in _blocks(text)
+        if not isinstance(block, str)
+    ]
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str, str | list[str]]]:

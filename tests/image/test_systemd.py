@@ -48,11 +48,17 @@ def booted(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         yield running
 
 
-def follow(running: Machine, text: str) -> None:
-    """Follow the block of the how-to that has this text in it."""
+def block_with(text: str) -> str:
+    """The block of the how-to that has this text in it, as root gives it."""
     page = (ROOT / "docs/howto/services.md").read_text()
     [block] = [each for each in shell_blocks(page) if text in each]
-    status, said = running.run("sh", "-euc", f"cd {SOURCE}\n{block.replace('sudo ', '')}")
+    return block.replace("sudo ", "")
+
+
+def follow(running: Machine, text: str) -> None:
+    """Follow the block of the how-to that has this text in it."""
+    block = block_with(text)
+    status, said = running.run("sh", "-euc", f"cd {SOURCE}\n{block}")
     state = running.run("systemctl", "status", "--no-pager", "--full", "polevpn-trio-*")[1]
     assert status == 0, f"{block}\n{said}\n{state}"
 
@@ -124,6 +130,39 @@ def test_a_gateway_runs_without_root_and_takes_back_what_it_changed(booted: Mach
     assert booted.run("systemctl", "stop", unit)[0] == 0
     assert "10.8.0.2" not in booted.run("ip", "address")[1]
     assert booted.run("cat", "/proc/sys/net/ipv4/ip_forward")[1] == "0"
+
+
+def test_a_router_with_a_site_of_its_own_gets_a_device_and_no_more(booted: Machine) -> None:
+    with_site = {**CONFIGURATION, "site": {"gateway": "10.8.0.1"}}
+    booted.run("sh", "-c", f"echo '{json.dumps(with_site)}' > /etc/polevpn/router.json")
+    follow(booted, "router-site.conf")
+    assert booted.run("systemctl", "restart", ROUTER)[0] == 0, journal(booted)
+    assert "10.8.0.1" in booted.run("ip", "address")[1]
+    assert booted.run("systemctl", "stop", ROUTER)[0] == 0
+    assert "10.8.0.1" not in booted.run("ip", "address")[1]
+
+
+def test_larger_buffers_stand_where_a_boot_finds_them(booted: Machine) -> None:
+    write, load = block_with("net.core.rmem_max").splitlines()
+    assert booted.run("sh", "-euc", write)[0] == 0
+    # This machine's kernel is the tests' own, whose settings stay as they are.
+    assert load == "sysctl --system"
+    assert booted.run("sysctl", "--dry-run", "--system")[1].count("rmem_max = 16777216") == 1
+
+
+def test_without_systemd_root_starts_it_and_it_becomes_the_user(booted: Machine) -> None:
+    own = json.dumps({**CONFIGURATION, "user": "polevpn"})
+    booted.run(
+        "sh", "-c", f"userdel polevpn; rm -r /etc/polevpn; echo '{own}' > {SOURCE}/router.json"
+    )
+    *prepare, start = block_with("useradd").splitlines()
+    status, said = booted.run("sh", "-euc", "\n".join([f"cd {SOURCE}", *prepare]))
+    assert status == 0, said
+    assert start.startswith("polevpn-trio router --config ")
+    status, said = booted.run("timeout", "--preserve-status", "10", *start.split())
+    assert "polevpn" in said, said
+    assert " ready" in said, said
+    assert status == 0, said
 
 
 def journal(running: Machine) -> str:
