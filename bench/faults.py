@@ -27,7 +27,6 @@ from typing import Any
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,6 +36,7 @@ from bench.endurance.scene import Scene
 from bench.side_by_side import machine
 from bench.side_by_side.network import RunFailed
 from bench.side_by_side.output import STDOUT, write
+from bench.side_by_side.progress import Progressing
 from polevpn_trio.errors import PoleVpnError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
 from polevpn_trio.lab.overlay import TRANSPORTS
@@ -121,15 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes: list[Outcome] = []
     interrupted = False
     facts = machine.look()
-    with _bar(console, len(chosen) * len(transports)) as bar:
-        task = bar.task_ids[0]
+    with Progressing(console, len(chosen) * len(transports)) as progress:
         try:
             for case in chosen:
                 for transport in transports:
-                    bar.update(task, description=f"{case.name}, {transport}", refresh=True)
+                    progress.begins(f"{case.name}, {transport}")
                     outcomes.append(_run(case, transport, options))
-                    bar.advance(task)
-                    _tell(bar.console, outcomes[-1])
+                    progress.ends(*_said(outcomes[-1]))
         except KeyboardInterrupt:
             interrupted = True
     _publish(outcomes, options, facts, sys.argv[1:] if argv is None else argv)
@@ -169,21 +167,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _bar(console: Console, total: int) -> Progress:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        auto_refresh=False,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    bar.add_task("", total=total)
-    return bar
-
-
 def _run(case: Case, transport: str, options: argparse.Namespace) -> Outcome:
     reason = case.missing()
     if reason:
@@ -203,16 +186,16 @@ def _run(case: Case, transport: str, options: argparse.Namespace) -> Outcome:
         return Outcome(case.name, transport, problems=(problem,))
 
 
-def _tell(console: Console, outcome: Outcome) -> None:
-    """Say what came of a case as soon as it is over."""
-    lines = [f"{outcome.case}, {outcome.transport}: {'ok' if outcome.passed else 'FAILED'}"]
+def _said(outcome: Outcome) -> list[str]:
+    """What came of a case, in lines."""
     if outcome.skipped:
-        lines = [f"{outcome.case}, {outcome.transport}: skipped: {outcome.skipped}"]
-    lines += [f"  {one}" for one in outcome.recoveries]
-    lines += [f"  said: {line}" for line in outcome.said]
-    lines += [f"  PROBLEM: {problem}" for problem in outcome.problems]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return [f"{outcome.case}, {outcome.transport}: skipped: {outcome.skipped}"]
+    return [
+        f"{outcome.case}, {outcome.transport}: {'ok' if outcome.passed else 'FAILED'}",
+        *(f"  {one}" for one in outcome.recoveries),
+        *(f"  said: {line}" for line in outcome.said),
+        *(f"  PROBLEM: {problem}" for problem in outcome.problems),
+    ]
 
 
 def _publish(

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import struct
+import sys
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import attrs
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.forwarding.peers import Sink, frames_in_batch, tcp_frame
 from polevpn_trio import kernels
-from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.batch import SEQUENCES_OFFLOAD
 from polevpn_trio.forwarding.forwarder import Forwarder
 from polevpn_trio.forwarding.policy.guard import PolicyGuard
 from polevpn_trio.forwarding.policy.rules import TCP, Policy, Rule
 from polevpn_trio.frames.codec import C2S_IPDATA, GROUP_BY_DESTINATION, S2C_IPDATA, FrameReader
 
-BATCH_BYTES = 65_536
 PASSES = 7
 BATCHES = 32
 RULES = (None, 0, 1, 100, 1000)
@@ -67,22 +70,6 @@ class Result:
     thousand: float
 
 
-class _Sink:
-    """A peer that takes everything."""
-
-    takes_ipv6 = True
-    sequences = SEQUENCES_OFFLOAD
-
-    def enqueue_nowait(self, batch: FrameBatch) -> bool:
-        return True
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def note_refused(self, reason: str, packets: int, source: bytes) -> None:
-        """Do nothing."""
-
-
 def _policy(rules: int, port: int) -> Policy:
     """Rules of which none matches but the last."""
     others = [
@@ -97,22 +84,19 @@ def _policy(rules: int, port: int) -> Policy:
 
 def _batch(shape: Shape, number: int) -> bytes:
     """One batch for one host; each has flows of its own if all are to be new."""
-    count = max(BATCH_BYTES // (8 + shape.size), 1)
     frames = []
-    for index in range(count):
-        port = 1024 + index % shape.flows
+    for index in range(frames_in_batch(shape.size)):
+        ports = (1024 + index % shape.flows, PORT)
         source = 10 << 24 | (number << 8 if shape.fresh else 1)
-        ip = struct.pack("!BBHIBBHII", 0x45, 0, shape.size, 0, 64, TCP, 0, source, 12 << 24 | 1)
-        tcp = struct.pack("!HHIIBBHI", port, PORT, 0, 0, 0x50, 0x10, 0, 0)
-        sequence = 1400 if shape.super_packets else 0
-        frame = struct.pack("!HHI", 8 + shape.size, C2S_IPDATA, sequence) + ip + tcp
-        frames.append(frame.ljust(8 + shape.size, b"\0"))
+        frames.append(
+            tcp_frame(source, 12 << 24 | 1, ports, shape.size, super_packet=shape.super_packets)
+        )
     return b"".join(frames)
 
 
 def _pass(shape: Shape, rules: int | None, batches: Sequence[bytes], rounds: int) -> float:
     """Microseconds per batch."""
-    forwarder, sender, receiver = Forwarder(), _Sink(), _Sink()
+    forwarder, sender, receiver = Forwarder(), Sink(), Sink()
     for peer, name, network in ((sender, "a", "10.0.0.0/8"), (receiver, "b", "12.0.0.0/8")):
         forwarder.name(peer, name)
         forwarder.register(peer, [], [IPv4Network(network)])
@@ -139,7 +123,7 @@ def measure(shape: Shape, rounds: int) -> Result:
     for _ in range(PASSES):
         for rules in RULES:
             best[rules] = min(best[rules], _pass(shape, rules, batches, rounds))
-    packets = max(BATCH_BYTES // (8 + shape.size), 1)
+    packets = frames_in_batch(shape.size)
     return Result(shape.name, packets, *(round(best[rules], 1) for rules in RULES))
 
 

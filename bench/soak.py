@@ -26,7 +26,7 @@ from typing import Any
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -36,6 +36,7 @@ from bench.endurance.trend import Verdict
 from bench.side_by_side import machine
 from bench.side_by_side.network import RunFailed
 from bench.side_by_side.output import STDOUT, write
+from bench.side_by_side.progress import Progressing
 from polevpn_trio.errors import PoleVpnError
 from polevpn_trio.lab.namespaces import Lab, become_root_in_user_namespace, check_permitted
 from polevpn_trio.lab.overlay import TRANSPORTS
@@ -153,28 +154,19 @@ def _description(plan: Plan, words: Sequence[str]) -> dict[str, Any]:
 @contextmanager
 def _progress(console: Console, plan: Plan) -> Iterator[Any]:
     """Give a function to be told each reading: a bar on a terminal, a line a minute elsewhere."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        auto_refresh=False,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = bar.add_task("starting", total=plan.seconds)
+    columns = (TimeElapsedColumn(), TimeRemainingColumn())
     said = -SAY_EVERY
 
     def tell(reading: Reading) -> None:
         nonlocal said
         line = describe(reading)
-        bar.update(task, completed=reading.seconds, description=line, refresh=True)
+        progress.reaches(reading.seconds, line)
         if not console.is_terminal and reading.seconds - said >= SAY_EVERY:
             said = reading.seconds
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            progress.say(line)
 
-    with bar:
+    with Progressing(console, plan.seconds, *columns) as progress:
+        progress.begins("starting")
         yield tell
 
 

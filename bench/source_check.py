@@ -11,19 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import struct
+import sys
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import attrs
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.forwarding.peers import Sink, frames_in_batch, tcp_frame
 from polevpn_trio import kernels
-from polevpn_trio.batch import SEQUENCES_OFFLOAD, FrameBatch
+from polevpn_trio.batch import SEQUENCES_OFFLOAD
 from polevpn_trio.forwarding.forwarder import Forwarder
 from polevpn_trio.frames.codec import C2S_IPDATA, GROUP_BY_DESTINATION, S2C_IPDATA, FrameReader
 
-BATCH_BYTES = 65_536
 PASSES = 7
 BATCHES = 32
 
@@ -64,42 +67,22 @@ class Result:
         return self.checked - self.unchecked
 
 
-class _Sink:
-    """A peer that takes everything."""
-
-    takes_ipv6 = True
-    sequences = SEQUENCES_OFFLOAD
-
-    def enqueue_nowait(self, batch: FrameBatch) -> bool:
-        return True
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def note_refused(self, reason: str, packets: int, source: bytes) -> None:
-        """Do nothing."""
-
-
 def _frame(shape: Shape, chance: random.Random) -> bytes:
     source = (10 if not shape.forged else 11) << 24 | chance.randrange(shape.hosts)
     destination = 12 << 24 | chance.randrange(min(shape.hosts, 200))
-    ip = struct.pack("!BBHIBBHII", 0x45, 0, shape.size, 0, 64, 6, 0, source, destination)
-    tcp = struct.pack("!HHIIBBHI", 1024, 443, 0, 0, 0x50, 0x10, 0, 0)
-    sequence = 1400 if shape.super_packets else 0
-    frame = struct.pack("!HHI", 8 + shape.size, C2S_IPDATA, sequence) + ip + tcp
-    return frame.ljust(8 + shape.size, b"\0")
+    return tcp_frame(source, destination, (1024, 443), shape.size, super_packet=shape.super_packets)
 
 
 def measure(shape: Shape, packets: int) -> Result:
     """Route ``packets`` frames in each pass."""
     chance = random.Random(1)
-    count = max(BATCH_BYTES // (8 + shape.size), 1)
+    count = frames_in_batch(shape.size)
     batches = [b"".join(_frame(shape, chance) for _ in range(count)) for _ in range(BATCHES)]
     best = {False: float("inf"), True: float("inf")}
     rounds = max(packets // count, 1)
     for _ in range(PASSES):
         for check in best:
-            forwarder, sender, receiver = Forwarder(source_check=check), _Sink(), _Sink()
+            forwarder, sender, receiver = Forwarder(source_check=check), Sink(), Sink()
             forwarder.register(sender, [], [IPv4Network("10.0.0.0/8")])
             forwarder.register(receiver, [], [IPv4Network("12.0.0.0/8")])
             reader = FrameReader(C2S_IPDATA, S2C_IPDATA, GROUP_BY_DESTINATION)

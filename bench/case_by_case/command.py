@@ -19,12 +19,12 @@ from typing import Any
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.case_by_case.targets import Target, verdicts
 from bench.side_by_side import machine, svg
 from bench.side_by_side.network import RunFailed
 from bench.side_by_side.output import STDOUT, write
+from bench.side_by_side.progress import Progressing
 from bench.side_by_side.results import Measure, Report, Run
 from polevpn_trio.errors import HostError
 from polevpn_trio.lab.namespaces import become_root_in_user_namespace, check_permitted
@@ -101,47 +101,13 @@ def in_turns(
     return order
 
 
-class Progressing:
-    """Tells how far the benchmark is: a bar on a terminal, plain lines elsewhere.
-
-    The bar is drawn between runs only; a thread that draws would cost the programs their time.
-    """
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=total)
-
-    def __enter__(self) -> Progressing:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def begins(self, turn: Turn) -> None:
-        """Say what is measured now."""
-        text = f"round {turn.round}, {turn.series.name}: {turn.case.name}"
-        self._bar.update(self._task, description=text, refresh=True)
-
-    def ends(self, turn: Turn, run: Run) -> None:
-        """Say what came of it."""
-        self._bar.advance(self._task)
-        units = {measure.name: measure.unit for measure in turn.series.measures}
-        said = run.problem or ", ".join(
-            f"{name} {value:.4g} {units[name]}" for name, value in run.figures.items()
-        )
-        self._bar.console.print(
-            f"round {run.round}, {run.part}, {run.subject}: {said}", markup=False, soft_wrap=True
-        )
+def _said(turn: Turn, run: Run) -> str:
+    """What came of a run, in a line."""
+    units = {measure.name: measure.unit for measure in turn.series.measures}
+    said = run.problem or ", ".join(
+        f"{name} {value:.4g} {units[name]}" for name, value in run.figures.items()
+    )
+    return f"round {run.round}, {run.part}, {run.subject}: {said}"
 
 
 def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
@@ -184,9 +150,9 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     with Progressing(console, len(turns)) as progress:
         try:
             for turn in turns:
-                progress.begins(turn)
+                progress.begins(f"round {turn.round}, {turn.series.name}: {turn.case.name}")
                 run = _run(turn, options, found)
-                progress.ends(turn, run)
+                progress.ends(_said(turn, run))
                 # Each time, so that little is lost if the rest comes to grief.
                 if options.json and options.json != STDOUT:
                     write(found.as_json(), options.json)

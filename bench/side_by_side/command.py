@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.side_by_side import machine, traffic
 from bench.side_by_side.network import RunFailed, Subject, Tunnel
@@ -27,6 +26,7 @@ from bench.side_by_side.ours import WITHOUT, Ours, our_subjects
 from bench.side_by_side.output import STDOUT, write
 from bench.side_by_side.peers import REFERENCE, peers
 from bench.side_by_side.presentation import Presentation
+from bench.side_by_side.progress import Progressing
 from bench.side_by_side.results import Measure, Report, Run, combined
 from polevpn_trio.control.registration import FEATURES
 from polevpn_trio.errors import HostError
@@ -116,48 +116,12 @@ def in_turns(subjects: Sequence[Subject], parts: Sequence[Part], rounds: int) ->
     return order
 
 
-class Progressing:
-    """Tells how far the benchmark is: a bar on a terminal, plain lines elsewhere.
-
-    The bar is drawn between runs only; a thread that draws would cost the programs their time.
-    """
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=total)
-
-    def __enter__(self) -> Progressing:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def begins(self, turn: Turn) -> None:
-        self._bar.update(
-            self._task,
-            description=f"round {turn.round}, {turn.part.title}: {turn.subject.name}",
-            refresh=True,
-        )
-
-    def ends(self, run: Run, measures: Sequence[Measure]) -> None:
-        self._bar.advance(self._task)
-        units = {measure.name: measure.unit for measure in measures}
-        figures = [f"{name} {value:.4g} {units[name]}" for name, value in run.figures.items()]
-        said = ", ".join([*figures, *([run.problem] if run.problem else [])])
-        self._bar.console.print(
-            f"round {run.round}, {run.part}, {run.subject}: {said}", markup=False, soft_wrap=True
-        )
+def _said(run: Run, measures: Sequence[Measure]) -> str:
+    """What came of a run, in a line."""
+    units = {measure.name: measure.unit for measure in measures}
+    figures = [f"{name} {value:.4g} {units[name]}" for name, value in run.figures.items()]
+    said = ", ".join([*figures, *([run.problem] if run.problem else [])])
+    return f"round {run.round}, {run.part}, {run.subject}: {said}"
 
 
 def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
@@ -205,9 +169,9 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     with Progressing(console, len(turns)) as progress:
         try:
             for turn in turns:
-                progress.begins(turn)
+                progress.begins(f"round {turn.round}, {turn.part.title}: {turn.subject.name}")
                 runs.append(_run(turn, settings))
-                progress.ends(runs[-1], benchmark.measures)
+                progress.ends(_said(runs[-1], benchmark.measures))
                 # Each time, so that little is lost if the rest comes to grief.
                 if options.json and options.json != STDOUT:
                     _write_json(attrs.evolve(report, runs=runs), options.json)

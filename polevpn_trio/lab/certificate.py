@@ -1,4 +1,8 @@
-"""A certificate for one run of a lab: self-signed, ECDSA on P-256, valid for a day."""
+"""A certificate for one run of a lab: self-signed, ECDSA on P-256, valid for a day.
+
+It says nothing of what it is for, so that either end may show it, a client of OpenVPN too, which is
+measured beside ours; what `keys router` makes is a server's alone (`control/new_certificate.py`).
+"""
 
 from __future__ import annotations
 
