@@ -87,7 +87,8 @@ def cannot_listen(protocol: str, host: str, port: int, error: OSError) -> HostEr
         errno.EADDRINUSE: f"`ss -ln{protocol[0]}p sport = :{port}` shows who has it; end that, "
         "or change listen",
         errno.EADDRNOTAVAIL: "no interface of this machine has that address: correct listen",
-        errno.EACCES: "ports below 1024 take root, or CAP_NET_BIND_SERVICE",
+        errno.EACCES: "ports below 1024 take root, or CAP_NET_BIND_SERVICE; a program that has "
+        "become its `user` gets that by a restart",
     }
     reason = (error.strerror or str(error)).lower()
     return HostError(

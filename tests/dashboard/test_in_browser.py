@@ -158,6 +158,7 @@ async def walk(tab: Tab, world: World, pictures: Path) -> None:
     await tab.appear(1280, 900, "light")
     await check_access(tab, world)
     await tab.appear(1280, 900, "light")
+    await tab.screenshot(pictures / "login-light.png")
     await log_in(tab)
     await tab.wait_for_text("All 3 sites are up", ".attention")
     await tab.screenshot(pictures / "overview-up.png")
@@ -218,15 +219,23 @@ async def walk(tab: Tab, world: World, pictures: Path) -> None:
         await tab.wait_until("document.querySelector('main .card, main .attention')")
         if name == "explain":
             await tab.wait_for_text("dropped", ".answer")
+        if name in ("overview", "site"):
+            await tab.wait_until(DRAWN)
         await tab.wait_until(FITS)
         await tab.wait_until(
             "[...document.querySelectorAll('nav a')].every((each) => "
             f"each.getBoundingClientRect().right <= {PHONE})"
         )
         await tab.screenshot(pictures / f"{name}-phone-dark.png")
+    await tab.appear(1280, 900, "light")
+    for name, page in PAGES.items():
+        await tab.evaluate(f"location.hash = {page!r}")
+        await tab.wait_until("document.querySelector('main .card, main .attention')")
+        if name in ("overview", "site"):
+            await tab.wait_until(DRAWN)
+        await tab.screenshot(pictures / f"{name}-light.png")
     await tab.evaluate("location.hash = '#/'")
     await tab.wait_for_text("All 4 sites are up", ".attention")
-    await tab.screenshot(pictures / "overview-phone-dark.png")
 
     await tab.evaluate("document.getElementById('logout').click()")
     await tab.wait_until("document.activeElement?.id === 'token'")

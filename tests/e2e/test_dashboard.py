@@ -19,14 +19,14 @@ URL = "http://127.0.0.1:8443/"
 START_SECONDS = 30.0
 
 
-def client_on(host: Host) -> Client:
+def client_on(host: Host, url: str = URL) -> Client:
     """A client as if it ran on that machine."""
 
     async def connect(address: str, port: int) -> trio.SocketStream:
         connection = host.call(socket.create_connection, (address, port))
         return trio.SocketStream(trio.socket.from_stdlib_socket(connection))
 
-    return Client(URL, connect=connect)
+    return Client(url, connect=connect)
 
 
 async def state_becomes(client: Client, name: str, state: str) -> Any:

@@ -12,12 +12,14 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 import polevpn_trio
 from polevpn_trio.lab.namespaces import Host, Process
 from polevpn_trio.lab.overlay import Overlay, python_path
 from polevpn_trio.tun.netlink import ROUTE_PROTOCOL
 
+from .test_dashboard import client_on
 from .test_operation import ask
 
 pytestmark = pytest.mark.needs_root_lab
@@ -201,3 +203,50 @@ def test_all_goes_on_without_root(overlay: Overlay) -> None:
         assert files_of(site.gateway) == set()
         assert site.gateway.call(FORWARDING.read_text).strip() == "0"
     assert not routes(first.gateway)
+
+
+def test_a_dashboard_changes_without_root(overlay: Overlay) -> None:
+    def config(listen: str, token: str) -> dict[str, Any]:
+        show_to_user(overlay.router, overlay.router.write_file("token", token))
+        told = {"token_file": "token", "listen": listen}
+        found = overlay.router_config(dashboard=told)
+        found["kcp"] = found["kcp"] | {"enable": False}
+        return found
+
+    def reload(listen: str, token: str) -> tuple[int, str]:
+        changed = {**config(listen, token), "user": USER.pw_name}
+        overlay.router.write_file("router.json", json.dumps(changed))
+        done = ask(overlay.router, "reload")
+        return done.returncode, done.stdout + done.stderr
+
+    def opens(port: int, token: str) -> bool:
+        """Whether a browser with this token gets in there."""
+
+        async def look() -> int:
+            client = client_on(overlay.router, f"http://127.0.0.1:{port}/")
+            return (await client.login(token)).status
+
+        return trio.run(look) == 204
+
+    old, new = "the first token of this test", "the second token of this test"
+    router = start(overlay.router, "router", config("127.0.0.1:8443", old))
+    router.wait_for_output("dashboard at http://127.0.0.1:8443/", PATIENCE)
+    check_rights(router, 0)
+    assert opens(8443, old)
+
+    status, said = reload("127.0.0.1:8444", new)
+    assert status == 0, said
+    assert "dashboard: applied at once" in said
+    router.wait_for_output("dashboard at http://127.0.0.1:8444/", PATIENCE)
+    assert opens(8444, new)
+    assert not opens(8444, old)
+    assert not overlay.router.listens("tcp", 8443)
+
+    # A port that takes a right which is gone is refused, with what to do, and all goes on.
+    status, said = reload("127.0.0.1:80", new)
+    assert status == 1
+    [problem] = [line for line in said.splitlines() if "127.0.0.1:80" in line]
+    assert "gets that by a restart" in problem
+    assert opens(8444, new)
+    check_rights(router, 0)
+    assert router.stop() == 0
