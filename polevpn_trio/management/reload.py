@@ -196,6 +196,8 @@ class Reloader(Generic[Config]):
     def _refuse(self, *problems: str, advice: str = CHECK_ADVICE) -> Reloaded:
         for problem in problems:
             log.warning("reload refused, all goes on as before: %s", problem, advice=advice)
+        if advice not in ("", CHECK_ADVICE):
+            problems = tuple(f"{problem}; what to do: {advice}" for problem in problems)
         return Reloaded(REFUSED, str(self._started.path), problems)
 
     def _report(self, changes: Changes[Config], ended: Sequence[str]) -> None:
