@@ -17,6 +17,7 @@ _RIGHT = 150
 _HEIGHT = 130
 _PANEL = 190
 _LINE = 17
+_LABEL = 15
 _COLOURS = {"router": "#1668b8", "first": "#1f9e89", "second": "#7b52c7"}
 _TRAFFIC, _LOST = "#1668b8", "#d1495b"
 _GRID = "#dfe3e7"
@@ -107,8 +108,9 @@ def _draw_panel(
         parts.append(way(points, colour))
         # Labels of curves that end at the same height stand below one another.
         y = points[-1][1] + 4
-        while any(abs(y - taken) < 15 for taken in ends):
-            y += 15 if y < first + _HEIGHT / 2 else -15
+        aside = _LABEL if y < first + _HEIGHT / 2 else -_LABEL
+        while any(abs(y - taken) < _LABEL for taken in ends):
+            y += aside
         ends.append(y)
         label = f"{name} {read(readings[-1]):.3g}"
         parts.append(text(_LEFT + width + 8, y, label, size=12, fill=colour))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -118,6 +119,24 @@ def test_the_picture_is_well_formed() -> None:
     curves = list(drawing.iter("{http://www.w3.org/2000/svg}polyline"))
     assert len(curves) == 3 * len(PROGRAMS) + 3
     assert all(len(one.attrib["points"].split()) == 360 for one in curves)
+
+
+@pytest.mark.parametrize("last", range(0, 101, 2))
+def test_labels_of_curves_that_end_together_stand_apart(last: int) -> None:
+    """The axis goes to 100: one of these ends is at each height of it."""
+
+    def change(one: Reading) -> Reading:
+        memory = 100.0 if one.seconds < 3600 else float(last)
+        programs = {name: Health(memory, 15, 1, 14, 0.0) for name in PROGRAMS}
+        return attrs.evolve(one, programs=programs)
+
+    drawing = ElementTree.fromstring(chart.draw("", [], 600, hour(change)))
+    texts = list(drawing.iter("{http://www.w3.org/2000/svg}text"))
+    heights = sorted(
+        float(each.attrib["y"]) for each in texts if f" {last:.3g}" in (each.text or "")
+    )
+    assert len(heights) >= len(PROGRAMS)
+    assert all(after - before >= 15 for before, after in pairwise(heights))
 
 
 @pytest.mark.parametrize(
