@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from polevpn_trio.control.config import load_gateway, load_router
-from polevpn_trio.control.shared_key import MAX_KEYS
+from polevpn_trio.control.shared_key import EXAMPLE_KEY, MAX_KEY, MAX_KEYS, SHORT_KEY
 from polevpn_trio.errors import ConfigError
 
 
@@ -56,6 +56,8 @@ def test_keys_that_let_nobody_in_are_none(router: Any) -> None:
         (["a long new key", ""], "key[1]: empty, expected a shared key"),
         (["a long new key", 7], "key[1]: a number, expected a string"),
         (["a long new key"] * (MAX_KEYS + 1), f"key: 9 keys, expected at most {MAX_KEYS}"),
+        ("ä" * (MAX_KEY // 2) + "a", f"key: {MAX_KEY + 1} bytes long, expected at most {MAX_KEY}"),
+        ("half a \ud800 pair", "key: holds half of a surrogate pair, expected Unicode"),
     ],
 )
 def test_mistakes_in_a_list_of_keys_are_named_without_a_key(
@@ -70,6 +72,13 @@ def test_each_short_key_is_warned_of(router: Any) -> None:
     warnings = load_router(router(["a long new key", "short"])).warnings
     assert "key[1]: shorter than 8 characters, which is easy to guess" in warnings
     assert not any(warning.startswith("key[0]") for warning in warnings)
+
+
+def test_a_key_may_be_as_long_as_fits_and_one_that_all_know_is_warned_of(router: Any) -> None:
+    assert load_router(router("a" * MAX_KEY)).key == "a" * MAX_KEY
+    assert "key: " not in "".join(load_router(router("a" * SHORT_KEY)).warnings)
+    said = "".join(load_router(router(EXAMPLE_KEY)).warnings)
+    assert "key: still the one of the example file" in said
 
 
 def test_a_gateway_has_one_key(tmp_path: Path) -> None:

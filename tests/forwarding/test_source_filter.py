@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 from hypothesis import given
@@ -94,6 +94,23 @@ def test_addresses_that_share_a_place_in_the_memory_are_told_apart(version: int)
         assert [each.payload for each in split(bytes(room[:kept]))] == [
             each for each in packets if source_of(each)[-1] % 2
         ]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_one_bit_makes_another_address(version: int) -> None:
+    own = 0x0A010203 if version == 4 else 0xFD000102030405060708090A0B0C0D0E
+
+    def packet(number: int) -> bytes:
+        return ipv4(str(IPv4Address(number)), DESTINATION) if version == 4 else ipv6(number, 5)
+
+    judged = SourceFilter(lambda source: OWN if int.from_bytes(source) == own else SPOOFED)
+    for bit in range(32 if version == 4 else 128):
+        # Beside its neighbour, and when both have been seen before.
+        data = frames(2, packet(own), packet(own ^ 1 << bit), packet(own), packet(own ^ 1 << bit))
+        for _ in range(2):
+            room = bytearray(data)
+            kept = judged.sift_untrusted(room, SEQUENCES_ZERO, 0)
+            assert bytes(room[:kept]) == frames(2, packet(own), packet(own)), bit
 
 
 def test_an_ipv6_address_that_holds_an_ipv4_address_is_another_one() -> None:
