@@ -445,6 +445,7 @@ def test_over_a_bad_link_all_that_is_recovered_was_lost_or_late(
         assert seen.malformed == seen.inconsistent == 0, f"seed {seed}"
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize(
     ("ratio", "loss", "burst", "residue"),
     [

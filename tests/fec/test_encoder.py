@@ -271,6 +271,7 @@ def test_what_a_priority_repair_has_covered_needs_no_tail() -> None:
 # --- The budget --------------------------------------------------------------------------
 
 
+@pytest.mark.long_simulation
 def test_repair_stays_within_its_share() -> None:
     sender = make_sender(RepairPlan(ratio=1), share=0.1, allowance=0)
     for step in range(1000):

@@ -106,6 +106,7 @@ def test_a_clean_link_costs_nothing(few_seeds: range) -> None:
         assert link.near.wait == 0
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize(
     ("loss", "burst", "most", "residue"),
     [
@@ -126,6 +127,7 @@ def test_losses_are_repaired_at_a_fair_price(
         assert 1 - (link.arrived + link.recovered - whole) / sent <= residue, f"seed {seed}"
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize("loss", [0.2, 0.4])
 def test_much_loss_costs_no_more_than_the_budget(loss: float, few_seeds: range) -> None:
     for seed in few_seeds:
@@ -155,6 +157,7 @@ def test_lone_datagrams_survive_a_few_per_cent(few_seeds: range) -> None:
         assert link.residue < 0.004, f"seed {seed}"
 
 
+@pytest.mark.long_simulation
 def test_each_direction_repairs_its_own_losses() -> None:
     up, down = settled(losing(0.0, 1)), settled(losing(0.14, 2))
     before = up.repairs

@@ -96,6 +96,7 @@ def few_seeds(seeds: Callable[[int], range], kernel_build: str) -> range:
     return seeds(3) if kernel_build == "compiled" else seeds(1)[:1]
 
 
+@pytest.mark.long_simulation
 def test_a_clean_path_carries_as_much_with_repair_as_without(few_seeds: range) -> None:
     for seed in few_seeds:
         without, outcome = bulk(seed, path(0.0), share=None), bulk(seed, path(0.0))
@@ -108,6 +109,7 @@ def test_a_clean_path_carries_as_much_with_repair_as_without(few_seeds: range) -
         assert spent(outcome.world)[1] == before, f"seed {seed}"
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize(("loss", "cost"), [(0.02, 0.12), (0.05, 0.18)])
 def test_most_of_what_is_lost_is_not_sent_again(loss: float, cost: float, few_seeds: range) -> None:
     for seed in few_seeds:
@@ -174,6 +176,7 @@ def test_forty_per_cent_on_a_slow_path_stays_usable() -> None:
     assert outcome.pings.percentile(95) < without.pings.percentile(95)
 
 
+@pytest.mark.long_simulation
 def test_bursts_of_losses_are_repaired_within_the_budget() -> None:
     forth = Conditions(rate=RATE, delay=0.01, bursts=GilbertElliott.bursts(0.05, 4))
     outcome = bulk(3, forth, seconds=8.0)
@@ -182,6 +185,7 @@ def test_bursts_of_losses_are_repaired_within_the_budget() -> None:
     assert outcome.pings.lost == 0
 
 
+@pytest.mark.long_simulation
 def test_what_is_only_late_is_not_taken_for_lost() -> None:
     forth = Conditions(rate=RATE, delay=0.03, jitter=0.02, reorder=True, queue=0.1, loss=0.01)
     seen = channel_of(bulk(2, forth).world).statistics()

@@ -36,6 +36,7 @@ def sent(world: World) -> DatagramStatistics:
     return world.near.conversation.statistics()
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize(
     ("delay", "loss"),
     [(0.025, 0.0), (0.025, 0.02), (0.025, 0.05), (0.025, 0.1), (0.025, 0.2), (0.01, 0.05)],
@@ -200,6 +201,7 @@ def test_little_traffic_never_waits() -> None:
     assert pings.lost == 0
 
 
+@pytest.mark.long_simulation
 def test_most_pings_beside_a_transfer_meet_no_queue() -> None:
     path = Conditions(rate=100e6, delay=0.025, queue=0.2)
     _, pings, _ = bulk(path, seconds=8, warm_up=2)
