@@ -36,6 +36,10 @@ RECEIVE_SIZE = 131_072
 RECORD_SIZE = 16_384
 """The largest TLS record (RFC 8446 section 5.1), which is what one read call yields at most."""
 
+FIRST_RECEIVE_SIZE = 2 * RECORD_SIZE
+"""What a connection has until more than a record comes at once: strangers, and sites at rest, hold
+no memory for bulk."""
+
 LINGER_SECONDS = 0.5
 """How long a closed link waits for the peer to end its side as well."""
 
@@ -97,8 +101,7 @@ class TlsStream(trio.abc.Stream):
     def __init__(self, secured: TlsSocket) -> None:
         self._socket = secured
         self._pushed_back = b""
-        self._buffer = bytearray(RECEIVE_SIZE)
-        self._view = memoryview(self._buffer)
+        self._make_buffer(FIRST_RECEIVE_SIZE)
         self._send_lock = trio.StrictFIFOLock()
         self._broken = False
         self._shut_down = False
@@ -109,6 +112,12 @@ class TlsStream(trio.abc.Stream):
         self._governor = PathGovernor()
         self._poll = select.poll()
         self._poll.register(secured.fileno(), select.POLLOUT)
+
+    def _make_buffer(self, size: int) -> None:
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        # Whether more than a record came at once, into one that is not the largest.
+        self._outgrown = False
 
     @classmethod
     async def handshake(
@@ -190,6 +199,9 @@ class TlsStream(trio.abc.Stream):
         """Take up to ``limit`` bytes that are there; None if there are none yet."""
         if self._shut_down:
             raise trio.ClosedResourceError("this side has ended the stream")
+        if self._outgrown:
+            self._make_buffer(RECEIVE_SIZE)
+        limit = min(limit, len(self._buffer))
         filled = 0
         while True:
             try:
@@ -209,6 +221,7 @@ class TlsStream(trio.abc.Stream):
             filled += received
             if received == 0 or limit - filled < RECORD_SIZE:
                 break
+        self._outgrown = filled > RECORD_SIZE and len(self._buffer) < RECEIVE_SIZE
         return self._view[:filled]
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

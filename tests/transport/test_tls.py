@@ -14,7 +14,13 @@ import trio.testing
 
 from polevpn_trio.errors import HostError, LinkLost
 from polevpn_trio.transport import tls_link
-from polevpn_trio.transport.tls import TlsStream, client_context, server_context
+from polevpn_trio.transport.tls import (
+    FIRST_RECEIVE_SIZE,
+    RECEIVE_SIZE,
+    TlsStream,
+    client_context,
+    server_context,
+)
 from polevpn_trio.transport.tls_link import TlsLink
 
 
@@ -62,6 +68,24 @@ def test_what_was_pushed_back_comes_first(certificates: Any) -> None:
         while len(received) < 8:
             received += await server.receive_some()
         assert received == b"GET rest"
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_memory_for_bulk_is_taken_when_bulk_comes(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        await client.send_all(b"login")
+        assert await server.receive_some() == b"login"
+        assert len(server._buffer) == FIRST_RECEIVE_SIZE
+        data = bytes(range(256)) * 4000
+        received = bytearray()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_all, data)
+            while len(received) < len(data):
+                received += await server.receive_some()
+        assert received == data
+        assert len(server._buffer) == RECEIVE_SIZE
+        assert len(client._buffer) == FIRST_RECEIVE_SIZE
 
     over_stream(certificates.ecdsa, body)
 
