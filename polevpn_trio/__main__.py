@@ -22,7 +22,8 @@ import attrs
 from polevpn_trio import __version__, manual
 from polevpn_trio.commands import arguments as asking
 from polevpn_trio.commands import keys_arguments
-from polevpn_trio.completion import SHELLS
+from polevpn_trio.completion import PROGRAM, SHELLS
+from polevpn_trio.control import advice
 from polevpn_trio.control.log import FORMATS, LEVELS, ContextLogger, configure, printable
 from polevpn_trio.errors import ConfigError, PoleVpnError
 
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain("", str(error), *getattr(error, "__notes__", ()))
         return EXIT_MISUSE
     except PoleVpnError as error:
-        _complain("polevpn_trio: ", str(error))
+        _complain("polevpn-trio: ", error.with_advice())
         return EXIT_FAILED
     except KeyboardInterrupt:
         # Ctrl-C before there was anything to end.
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="polevpn_trio",
+        prog=PROGRAM,
         description="PoleVPN router and gateway: joins sites into one IP network.",
         epilog=manual.OVERVIEW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -227,7 +228,7 @@ def _start_log(role: str, config: _Config, options: argparse.Namespace) -> _Conf
         f"not compiled, slower: {', '.join(plain)}" if plain else "compiled",
     )
     for warning in config.warnings:
-        _log.warning("%s: %s", config.path, warning)
+        _log.warning("%s: %s", config.path, warning, advice=advice.CHECK)
     return config
 
 
@@ -256,8 +257,8 @@ def _run(
         leaves = list(_leaves(error))
         expected = [leaf for leaf in leaves if isinstance(leaf, PoleVpnError)]
         if all(isinstance(leaf, PoleVpnError | KeyboardInterrupt) for leaf in leaves):
-            for line, advice in dict.fromkeys((str(leaf), leaf.advice) for leaf in expected):
-                _log.error("%s", line, advice=advice)
+            for line, remedy in dict.fromkeys((str(leaf), leaf.advice) for leaf in expected):
+                _log.error("%s", line, advice=remedy)
             if any(isinstance(leaf, ConfigError) for leaf in expected):
                 return EXIT_MISUSE
             return EXIT_FAILED if expected else 0
@@ -308,7 +309,11 @@ async def _watch_signals(
                 ended_at = trio.current_time()
                 scope.cancel()
             elif trio.current_time() - ended_at > ONE_SIGNAL:
-                _log.warning("%s again: leaving at once, the next start cleans up", name)
+                _log.warning(
+                    "%s again: leaving at once",
+                    name,
+                    advice="start it again: that undoes what it had changed on this machine",
+                )
                 os._exit(EXIT_FAILED)
 
 

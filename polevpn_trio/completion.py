@@ -22,7 +22,6 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     # Not above: most commands never come here.
     import shtab
 
-    parser.prog = PROGRAM
     for action in _actions(parser):
         if action.metavar in _FILES:
             # How shtab is told; argparse's own class has no such attribute.

@@ -158,7 +158,7 @@ def start(argv: Sequence[str]) -> int:
             print(error, file=sys.stderr)
             return EXIT_MISUSE
         except HostError as error:
-            print(f"{error}; what to do: {error.advice}", file=sys.stderr)
+            print(error.with_advice(), file=sys.stderr)
             return EXIT_FAILED
         return main(command)
 

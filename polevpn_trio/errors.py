@@ -28,6 +28,10 @@ class PoleVpnError(Exception):
         super().__init__(text)
         self.advice = advice
 
+    def with_advice(self) -> str:
+        """Return the text and, if there is any, the advice behind it, in one line."""
+        return f"{self}; what to do: {self.advice}" if self.advice else str(self)
+
 
 class ConfigError(PoleVpnError):
     """A configuration file cannot be used.

@@ -115,6 +115,21 @@ def test_sans_io_modules_reach_no_io(module: str) -> None:
         assert name.partition(".")[0] not in IO_MODULES, f"{importer} imports {name}"
 
 
+LOUD = {"warning", "error", "critical", "exception"}
+LOGGERS = {"log", "_log", "logger", "its"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_warning_in_the_log_says_what_to_do(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        match node:
+            case ast.Call(func=ast.Attribute(attr=kind, value=logger)) if kind in LOUD:
+                if getattr(logger, "attr", getattr(logger, "id", "")) in LOGGERS:
+                    assert "advice" in {each.arg for each in node.keywords}, (
+                        f"{module}, line {node.lineno}"
+                    )
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_kernel_has_its_types_beside_it(kernel: str) -> None:
     assert kernel in MODULES

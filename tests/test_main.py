@@ -227,7 +227,7 @@ def test_a_wrong_command_line_is_a_misuse(
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == EXIT_MISUSE
-    assert "usage: polevpn_trio" in capsys.readouterr().err
+    assert "usage: polevpn-trio" in capsys.readouterr().err
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -462,7 +462,7 @@ def test_a_stuck_clean_up_is_left_at_a_later_signal(folder: Path) -> None:
                 continue
         _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == EXIT_FAILED
-    assert "SIGINT again: leaving at once, the next start cleans up" in err
+    assert "SIGINT again: leaving at once; what to do: start it again" in err
 
 
 def test_the_module_runs_as_a_program(folder: Path) -> None:

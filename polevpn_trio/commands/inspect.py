@@ -43,8 +43,7 @@ def guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespac
     except NoAnswer as error:
         if getattr(options, "json", False):
             print(json.dumps({"error": str(error), "advice": error.advice}))
-        advice = f"; what to do: {error.advice}" if error.advice else ""
-        print(f"polevpn_trio: {error}{advice}", file=sys.stderr)
+        print(f"polevpn-trio: {error.with_advice()}", file=sys.stderr)
         return EXIT_NO_ANSWER
     except BrokenPipeError:
         # Whoever read us (head, less) has seen enough.

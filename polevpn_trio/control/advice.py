@@ -9,6 +9,10 @@ import errno
 
 from polevpn_trio.errors import HostError
 
+# --- Both, about their configuration
+
+CHECK = "correct it in the configuration; `check FILE` tells whether that is all"
+
 # --- A router, about its gateways
 
 WRONG_KEY = "give that gateway the key of this router: `key` must be the same in both files"

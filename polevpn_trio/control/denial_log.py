@@ -38,14 +38,15 @@ class DenialLog:
             limit = self._limits[name] = LineLimit(1, LINE_SECONDS)
         if limit.take(now) is None:
             return
-        denial = guard.last_denial()
+        denial, site = guard.last_denial(), self._name_of(sender)
         counts = {count.name: count.denials for count in guard.counts()}
         by = {DEFAULT_NAME: "by default", UNRELATED_NAME: "as no part of a flow that was allowed"}
         log.warning(
-            "denied %s: %s, from site %s (%d packets so far)",
+            "denied %s: %s, from site %s (%s so far)",
             by.get(name, f'by rule "{name}"'),
             denial,
-            self._name_of(sender),
-            counts[name],
+            site,
+            "1 packet" if counts[name] == 1 else f"{counts[name]} packets",
+            site=site,
             advice=advice.UNRELATED if name == UNRELATED_NAME else advice.DENIED,
         )

@@ -20,9 +20,10 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from polevpn_trio.control import known_routers
 from polevpn_trio.control.fingerprint import fingerprint_of, format_fingerprint
+from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.errors import Untrusted
 
-log = logging.getLogger(__name__)
+log = ContextLogger(logging.getLogger(__name__))
 
 
 class RouterTrust(ABC):
@@ -170,6 +171,7 @@ class FirstUse(RouterTrust):
                 url,
                 self.file,
                 getattr(error, "strerror", None) or error,
+                advice="let this program's user write there, or name another file: known_routers",
             )
         else:
             self._unwritten.pop(url, None)

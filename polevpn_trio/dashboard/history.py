@@ -26,6 +26,8 @@ from polevpn_trio.dashboard.tiers import Batch, Point
 
 log = ContextLogger(logging.getLogger(__name__))
 
+_DISK_ADVICE = "see whether the disk is full or failing"
+
 T = TypeVar("T")
 
 CALL_SECONDS = 5.0
@@ -110,7 +112,7 @@ class History:
                     "%s: %s: some history is lost",
                     self._path,
                     error,
-                    advice="see whether the disk is full or failing",
+                    advice=_DISK_ADVICE,
                 )
         else:
             self._written += 1
@@ -129,7 +131,9 @@ class History:
             try:
                 await self._call(store.close, CALL_SECONDS)
             except (sqlite3.Error, Busy) as error:
-                log.warning("%s: %s: some history may be lost", self._path, error)
+                log.warning(
+                    "%s: %s: some history may be lost", self._path, error, advice=_DISK_ADVICE
+                )
 
     async def _call(self, function: Callable[[], T], seconds: float) -> T:
         with trio.move_on_after(seconds):

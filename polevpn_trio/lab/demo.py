@@ -1,4 +1,4 @@
-"""``polevpn_trio demo``: two sites and a router on this machine, and traffic between the LANs.
+"""``polevpn-trio demo``: two sites and a router on this machine, and traffic between the LANs.
 
 Six network namespaces are built: for each site a gateway and one host behind it, a router, and a
 small internet between them. The real programs run in three of them, with a key and a certificate
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def main(argv: list[str]) -> int:
     except HostError as error:
         if options.json:
             _print_json({"passed": False, "error": str(error)})
-        print(f"polevpn_trio demo: {error}", file=sys.stderr)
+        print(f"polevpn-trio demo: {error.with_advice()}", file=sys.stderr)
         return 1
     except DemoFailed as error:
         if options.json:
@@ -209,7 +210,7 @@ def _start_server(host: Host) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="polevpn_trio demo",
+        prog="polevpn-trio demo",
         description="Two sites and a router in network namespaces of this machine, with traffic "
         "from LAN to LAN through the tunnel.",
         epilog="Exit status: 0 if traffic passed both ways, 1 if not, 130 when interrupted.",
@@ -237,7 +238,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError("expected seconds above 0, at most 3600")
     return seconds

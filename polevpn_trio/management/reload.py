@@ -22,12 +22,13 @@ from typing import Generic, Protocol
 import attrs
 import trio
 
+from polevpn_trio.control.advice import CHECK
 from polevpn_trio.control.changes import Changes, Config, Key, compare
 from polevpn_trio.control.log import ContextLogger, set_level
 from polevpn_trio.errors import ConfigError, HostError
 from polevpn_trio.management.answers import AppliedChange, Reloaded, Trouble
 from polevpn_trio.management.service_manager import service_manager
-from polevpn_trio.management.view import CHECK_ADVICE, Program
+from polevpn_trio.management.view import Program
 
 log = ContextLogger(logging.getLogger("polevpn_trio.reload"))
 
@@ -193,10 +194,10 @@ class Reloader(Generic[Config]):
         self._running = changes.config
         return ended
 
-    def _refuse(self, *problems: str, advice: str = CHECK_ADVICE) -> Reloaded:
+    def _refuse(self, *problems: str, advice: str = CHECK) -> Reloaded:
         for problem in problems:
             log.warning("reload refused, all goes on as before: %s", problem, advice=advice)
-        if advice not in ("", CHECK_ADVICE):
+        if advice not in ("", CHECK):
             problems = tuple(f"{problem}; what to do: {advice}" for problem in problems)
         return Reloaded(REFUSED, str(self._started.path), problems)
 
@@ -211,7 +212,7 @@ class Reloader(Generic[Config]):
         for notice in self._program.notices:
             log.warning("%s", notice.what, advice=notice.advice)
         for warning in self._program.warnings:
-            log.warning("%s: %s", file, warning)
+            log.warning("%s: %s", file, warning, advice=CHECK)
 
     # --- On trial
 

@@ -17,13 +17,13 @@ from functools import partial
 import attrs
 import trio
 
-from polevpn_trio.control.log import printable
+from polevpn_trio.control.log import ContextLogger, printable
 from polevpn_trio.management.answers import DEGRADED, DOWN, UP, Status
 from polevpn_trio.management.view import View
 from polevpn_trio.nursery_tree import Branch
 from polevpn_trio.transport.containment import contained
 
-log = logging.getLogger(__name__)
+log = ContextLogger(logging.getLogger(__name__))
 
 STATUS_SECONDS = 10.0
 """How often the status is told where there is no watchdog that wants to hear more often."""
@@ -86,7 +86,10 @@ def service_manager(environment: Mapping[str, str] = os.environ) -> ServiceManag
         microseconds = int(environment.get("WATCHDOG_USEC", "0"))
         process = int(environment.get("WATCHDOG_PID", "0"))
     except ValueError:
-        log.warning("WATCHDOG_USEC or WATCHDOG_PID is no number: no signs of life will be given")
+        log.warning(
+            "WATCHDOG_USEC or WATCHDOG_PID is no number: no signs of life will be given",
+            advice="correct or unset them where this program is started: systemd sets them itself",
+        )
         microseconds = process = 0
     if microseconds > 0 and process in (0, os.getpid()):
         watchdog = microseconds / 1e6

@@ -37,13 +37,15 @@ class Strangers:
     def note(self, name: str, trouble: Trouble, connection: str = "") -> None:
         """Log the end of a connection that never logged in, if it is not one of too many."""
         self.count += 1
-        its = log.bind(connection=connection, advice=trouble.advice)
+        its = log.bind(connection=connection)
         suppressed = self._lines.take(trio.current_time())
         if suppressed is None:
-            its.debug("%s: ended without a login: %s", name, trouble.what)
+            its.debug("%s: ended without a login: %s", name, trouble.what, advice=trouble.advice)
             return
         more = f" (and {suppressed} more since the last such line)" if suppressed else ""
-        its.warning("%s: ended without a login: %s%s", name, trouble.what, more)
+        its.warning(
+            "%s: ended without a login: %s%s", name, trouble.what, more, advice=trouble.advice
+        )
 
     def note_failed_start(self, name: str, error: Exception | None) -> None:
         """Count a connection that did not get as far as speaking our protocol."""

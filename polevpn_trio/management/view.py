@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from polevpn_trio import __version__, kernels
+from polevpn_trio.control import advice
 from polevpn_trio.forwarding.forwarder import Address
 from polevpn_trio.management.answers import Explanation, Routes, Status, Trouble, worst
 from polevpn_trio.management.events import EventLog
@@ -19,8 +20,6 @@ from polevpn_trio.nursery_tree import NodeSnapshot
 
 SLICE = 32
 """Sites whose counters are read before other tasks get their turn: some milliseconds' worth."""
-
-CHECK_ADVICE = "correct it in the configuration; `check FILE` tells whether that is all"
 
 
 class View(Protocol):
@@ -79,7 +78,7 @@ class Program:
             state=worst([]),
             troubles=(
                 *self.notices,
-                *(Trouble(warning, CHECK_ADVICE) for warning in self.warnings),
+                *(Trouble(warning, advice.CHECK) for warning in self.warnings),
             ),
             sites=(),
             servers=(),

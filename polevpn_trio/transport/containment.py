@@ -8,9 +8,14 @@ from contextlib import contextmanager
 
 import attrs
 
+from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.errors import LinkLost, PoleVpnError
 
-log = logging.getLogger(__name__)
+log = ContextLogger(logging.getLogger(__name__))
+
+_FAULT_OF_OURS = (
+    "report it: this is a mistake in this program; with --log-level debug the log has the details"
+)
 
 
 @attrs.define
@@ -34,7 +39,7 @@ def contained(name: str) -> Iterator[Outcome]:
         outcome.error = _without_frames(first_error(group))
     except* Exception as group:
         fault = first_error(group)
-        log.error("%s: internal error: %r", name, fault)
+        log.error("%s: internal error: %r", name, fault, advice=_FAULT_OF_OURS)
         log.debug("%s: details of the internal error", name, exc_info=fault)
         outcome.error = LinkLost("internal error")
 

@@ -26,6 +26,7 @@ from polevpn_trio.control.config import (
     KcpOptions,
     ServerUrl,
 )
+from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.control.router_trust import RouterTrust
 from polevpn_trio.errors import LinkLost, Untrusted
 from polevpn_trio.transport import dtls, tls
@@ -37,7 +38,7 @@ from polevpn_trio.transport.tls_link import TlsLink
 from polevpn_trio.transport.udp import UdpSocket
 from polevpn_trio.transport.websocket import open_websocket
 
-log = logging.getLogger(__name__)
+log = ContextLogger(logging.getLogger(__name__))
 
 Address = IPv4Address | IPv6Address
 Resolved = tuple[int, tuple[str, int]]
@@ -128,7 +129,7 @@ class NameBook:
                     reasons.append(str(error))
             if len(reasons) < len(servers):
                 return
-            log.warning("%s; trying again", "; ".join(reasons))
+            log.warning("%s; trying again", "; ".join(reasons), advice=advice.NO_NAME)
             await trio.sleep(backoff.next_delay())
 
 

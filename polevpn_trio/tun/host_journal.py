@@ -32,9 +32,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.tun.host_changes import Change, Masquerade, Route, Sysctl
 
-logger = logging.getLogger(__name__)
+logger = ContextLogger(logging.getLogger(__name__))
 
 VERSION = 1
 LARGEST_FILE = 65_536
@@ -75,7 +76,13 @@ class Journal:
                 return ()
             return self._parse_untrusted(text)
         except (_BadJournal, OSError) as error:
-            logger.warning("ignored and removed the journal %s: %s", self.path, error)
+            logger.warning(
+                "ignored and removed the journal %s: %s",
+                self.path,
+                error,
+                advice="nothing, unless the last run ended by a crash: then see `ip route` and "
+                "`nft list ruleset` for what it left",
+            )
             self.remove()
             return ()
 
@@ -103,6 +110,7 @@ class Journal:
                 "cannot write %s (%s): after a crash, changes to this machine would stay",
                 self.path,
                 error.strerror,
+                advice="let this program's user write there (StateDirectory= in its unit)",
             )
 
     def remove(self) -> None:
@@ -112,7 +120,12 @@ class Journal:
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
-            logger.warning("cannot remove %s: %s", self.path, error.strerror)
+            logger.warning(
+                "cannot remove %s: %s",
+                self.path,
+                error.strerror,
+                advice="remove it by hand, and let this program's user write in its folder",
+            )
 
     def _to_entry(self, change: Change) -> dict[str, Any] | None:
         if isinstance(change, Masquerade):

@@ -33,6 +33,7 @@ import trio
 from attrs import frozen
 from pyroute2 import IPRoute
 
+from polevpn_trio.control.log import ContextLogger
 from polevpn_trio.errors import HostError
 from polevpn_trio.tun.host_changes import (
     SYSCTL_ROOT,
@@ -57,7 +58,7 @@ from polevpn_trio.tun.routes import (
     way_around,
 )
 
-logger = logging.getLogger(__name__)
+logger = ContextLogger(logging.getLogger(__name__))
 
 DEFAULT_STATE_DIRECTORY = Path("/run/polevpn_trio")
 
@@ -135,6 +136,7 @@ async def applied(
                 "%s: undoing changes takes longer than %g s, left to the next start",
                 settings.interface,
                 UNDO_DEADLINE,
+                advice="start it again, which undoes the rest, and end it once more",
             )
 
 
@@ -200,9 +202,7 @@ class HostNetwork:
         if not INTERFACE_NAME.fullmatch(settings.interface):
             raise HostError(f"{settings.interface!r} cannot be the name of a network interface")
         if settings.uses(6) and not (SYSCTL_ROOT / "net/ipv6").exists():
-            raise HostError(
-                "this machine's kernel has IPv6 switched off, the configuration uses it"
-            )
+            raise _lacks_ipv6()
         self._journal = Journal(settings.state_directory, settings.interface)
         with _open_netlink() as netlink:
             self._undo_leftover(netlink, self._journal)
@@ -225,9 +225,7 @@ class HostNetwork:
     def _change_all(self, settings: HostSettings) -> None:
         before = self._settings
         if settings.uses(6) and not (SYSCTL_ROOT / "net/ipv6").exists():
-            raise HostError(
-                "this machine's kernel has IPv6 switched off, the configuration uses it"
-            )
+            raise _lacks_ipv6()
         with _open_netlink() as netlink:
             try:
                 self._move_to(netlink, settings)
@@ -306,7 +304,7 @@ class HostNetwork:
             self._write_journal()
             if not optional:
                 raise
-            logger.warning("%s: %s", self._settings.interface, error)
+            logger.warning("%s: %s", self._settings.interface, error, advice=error.advice)
         else:
             logger.debug("%s: %s", self._settings.interface, change.text)
 
@@ -342,7 +340,9 @@ class HostNetwork:
             holder = _interface_name(route.hops[0]) if route.hops else "no interface (blackhole)"
             raise HostError(
                 f"route_networks: {network} is routed to {holder} on this machine already, "
-                f"not to be taken over by {self._settings.interface}; remove one of the two"
+                f"not to be taken over by {self._settings.interface}",
+                advice=f"take {network} out of route_networks, or away from {holder} "
+                f"(`ip route show {network}`)",
             )
         # An address with a shorter prefix brings a route to its network along.
         own = {route.destination for route in existing if route.uses(index)}
@@ -447,6 +447,8 @@ class HostNetwork:
                     "%s: no route leads to %s but the tunnel itself",
                     self._settings.interface,
                     address,
+                    advice="give this machine a route to it beside the tunnel, such as a default "
+                    "route",
                 )
         return wanted
 
@@ -454,7 +456,8 @@ class HostNetwork:
         if pin.destination in self._routes:
             raise HostError(
                 f"route_networks: {pin.destination} is where the tunnel's other end is reached, "
-                "it cannot be routed into the tunnel"
+                "it cannot be routed into the tunnel",
+                advice="take it out of route_networks: a larger network around it does no harm",
             )
         try:
             self._do(netlink, pin)
@@ -462,9 +465,16 @@ class HostNetwork:
             if is_not_permitted(error.__cause__):
                 raise
             # The way may have gone this very moment; the next connection asks again.
-            logger.warning("%s: %s", self._settings.interface, error)
+            logger.warning("%s: %s", self._settings.interface, error, advice=error.advice)
         else:
             self._pins[address] = pin
+
+
+def _lacks_ipv6() -> HostError:
+    return HostError(
+        "this machine's kernel has IPv6 switched off, the configuration uses it",
+        advice="take IPv6 out of the configuration, or boot without ipv6.disable=1",
+    )
 
 
 def _open_netlink() -> Any:
@@ -478,7 +488,7 @@ def _revert(netlink: Any, change: Change) -> None:
     try:
         change.revert(netlink)
     except HostError as error:
-        logger.warning("%s", error)
+        logger.warning("%s", error, advice=error.advice)
 
 
 def _sysctl(key: str, wanted: int) -> Iterator[Sysctl]:

@@ -133,7 +133,9 @@ def add_masquerade(interface: str) -> None:
         if error_number(error) in _UNSUPPORTED:
             raise HostError(
                 "masquerade: this kernel has no nf_tables with NAT (the modules nf_tables, "
-                "nft_chain_nat and nft_masq, Linux 5.2 or later)"
+                "nft_chain_nat and nft_masq, Linux 5.2 or later)",
+                advice="load them, or go without masquerade, and give the hosts of the LAN a route "
+                "back",
             ) from error
         raise host_error(f"masquerade packets from {interface}", error) from error
 

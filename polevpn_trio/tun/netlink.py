@@ -34,7 +34,12 @@ def is_not_permitted(error: BaseException | None) -> bool:
 def host_error(action: str, error: BaseException) -> HostError:
     """Build the error that tells an operator why ``action`` ("add the route ...") failed."""
     if is_not_permitted(error):
-        return HostError(f"not permitted to {action}: root or CAP_NET_ADMIN is needed")
+        return HostError(
+            f"not permitted to {action}: root or CAP_NET_ADMIN is needed",
+            advice="start it as root, or as a service that has that right (conf/systemd)",
+        )
     number = error_number(error)
     reason = os.strerror(number) if number else str(error)
-    return HostError(f"cannot {action}: {reason}")
+    return HostError(
+        f"cannot {action}: {reason}", advice="`doctor FILE` shows what may stand in the way"
+    )

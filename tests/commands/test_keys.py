@@ -124,7 +124,7 @@ def test_a_pair_that_is_there_stays_unless_it_is_forced(folder: Path, capsys: Ca
 
 def test_a_directory_that_is_not_there_is_named(folder: Path, capsys: Capture) -> None:
     line = refused(capsys, "router", "--directory", "none", status=1)
-    assert line == "polevpn_trio: none/server.crt cannot be written: No such file or directory"
+    assert line == "polevpn-trio: none/server.crt cannot be written: No such file or directory"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_site_that_cannot_be_is_refused_and_nothing_written(
     [
         ({"tls": ROUTER["tls"], "key": "k" * 20}, "router.json: gateways_directory: missing"),
         ({**ROUTER, "gateways_directory": ""}, "router.json: gateways_directory: missing"),
-        ({**ROUTER, "gateways_directory": "a/b"}, "polevpn_trio: a/b cannot be written: No such"),
+        ({**ROUTER, "gateways_directory": "a/b"}, "polevpn-trio: a/b cannot be written: No such"),
         ("{", "router.json: line 1"),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_router_without_a_place_for_sites_is_told_what_to_write(
     folder: Path, capsys: Capture, config: object, expected: str
 ) -> None:
     write(config)
-    line = refused(capsys, "site", "berlin", status=1 if "polevpn_trio:" in expected else 2)
+    line = refused(capsys, "site", "berlin", status=1 if "polevpn-trio:" in expected else 2)
     assert line.startswith(expected)
 
 

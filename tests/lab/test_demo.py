@@ -112,7 +112,7 @@ def test_a_machine_that_cannot(
     monkeypatch.setattr(demo, "check_permitted", refuse)
     assert demo.main(options) == 1
     printed = capsys.readouterr()
-    assert printed.err == "polevpn_trio demo: /dev/net/tun is missing\n"
+    assert printed.err == "polevpn-trio demo: /dev/net/tun is missing\n"
     if options:
         assert json.loads(printed.out)["error"] == "/dev/net/tun is missing"
 
