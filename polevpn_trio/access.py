@@ -8,7 +8,7 @@ what it has shown and registered is cut off. The others are not touched.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import attrs
@@ -20,6 +20,7 @@ from polevpn_trio.control.authentication import Admitted, Authenticator, Denied
 from polevpn_trio.control.config import RouterConfig
 from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.session_identity import SessionIdentity
+from polevpn_trio.control.site_directory import KnownSite
 from polevpn_trio.frames.messages import AuthRequest
 from polevpn_trio.transport import dtls, tls
 
@@ -94,6 +95,12 @@ class Access:
         """Name the sites that are let in now."""
         now = utc_now()
         return [name for name, site in (config.sites or {}).items() if not site.closed_because(now)]
+
+    def known_sites(self) -> Iterator[tuple[KnownSite, str]]:
+        """Give each site of the rules in force, and why it is not let in now, "" if it is."""
+        now = utc_now()
+        for site in (self._sites or {}).values():
+            yield site, site.closed_because(now)
 
     def adopt(self, config: RouterConfig, contexts: ListenerContexts) -> Sequence[str]:
         """Judge by another configuration from now on; return whom that has cut off."""

@@ -100,6 +100,7 @@ async def run(
                 lambda: router.strangers.refused,
                 lambda: certificates_of(router.config),
                 lambda: router.admission.refused,
+                router.access.known_sites,
             )
             dashboard = DashboardService(root, view)
 

@@ -39,7 +39,7 @@ def render_routes(entries: Sequence[Entry]) -> RenderableType:
     table.add_column("by way of", no_wrap=True, overflow="ellipsis")
     table.add_column("from", no_wrap=True)
     table.add_column("since", no_wrap=True, justify="right")
-    found = Text()
+    found: list[RenderableType] = []
     advice: dict[str, None] = {}
     for entry in entries:
         mark, style = ("▲ ", "bold yellow") if entry["conflicts"] else ("  ", "bold")
@@ -51,15 +51,11 @@ def render_routes(entries: Sequence[Entry]) -> RenderableType:
             units.duration(entry["age"]),
         )
         for conflict in entry["conflicts"]:
-            found.append(
-                f" ▲ {printable(entry['network'])}: {printable(conflict['what'])}\n", "yellow"
-            )
+            found.append(_marked("▲", f"{entry['network']}: {conflict['what']}", "yellow"))
             if conflict["advice"]:
                 advice[conflict["advice"]] = None
-    for each in advice:
-        found.append(f" → {printable(each)}\n", "cyan")
-    found.rstrip()
-    return Group(table, found) if found else table
+    found += [_marked("→", each, "cyan") for each in advice]
+    return Group(table, Padding(Group(*found), (0, 0, 0, 1))) if found else table
 
 
 def route_lines(entries: Sequence[Entry]) -> Iterator[str]:
@@ -83,7 +79,7 @@ def render_explanation(found: Explained) -> RenderableType:
         )
     ]
     if found["advice"]:
-        parts.append(Text(f"  → {printable(found['advice'])}", "cyan"))
+        parts.append(Padding(_marked("→", found["advice"], "cyan"), (0, 0, 0, 2)))
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(ratio=1)
@@ -99,13 +95,23 @@ def render_explanation(found: Explained) -> RenderableType:
         steps.add_row(mark, step["question"], Text(printable(step["answer"]), "bold"))
     parts.append(Padding(steps, (1, 0, 0, 0)))
     if found["alternatives"]:
-        others = Table.grid(padding=(0, 2, 0, 0))
+        others = Table.grid(padding=(0, 1, 0, 0))
         others.add_column(no_wrap=True)
         others.add_column(ratio=1)
         for other in found["alternatives"]:
-            others.add_row(f"  not {printable(other['what'])}", printable(other["why_not"]))
+            what = Text(printable(other["what"]), "bold")
+            others.add_row("  not", what.append(f": {printable(other['why_not'])}", "not bold"))
         parts.append(Padding(others, (1, 0, 0, 0)))
     return Group(*parts)
+
+
+def _marked(mark: str, text: str, style: str) -> Table:
+    """A text whose further lines stand below its first, not below the mark before it."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    table.add_row(Text(mark, style), Text(printable(text), style))
+    return table
 
 
 def _verdict(found: Explained) -> str:
@@ -134,7 +140,10 @@ def _facts(found: Explained) -> Iterator[tuple[str, str]]:
         yield "link", f"{link['transport']} {link['peer']} ({dialect}), {heard}{identifier}"
     elif found["verdict"] != "local":
         yield "link", "none"
-    yield "mtu", f"{found['mtu']} bytes" if found["mtu"] else "no limit here: the link is a stream"
+    if found["mtu"]:
+        yield "mtu", f"{found['mtu']} bytes"
+    elif link is not None:
+        yield "mtu", "no limit here: the link is a stream"
 
 
 def explanation_lines(found: Explained) -> Iterator[str]:

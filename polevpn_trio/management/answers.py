@@ -226,8 +226,9 @@ class Status:
 class RouteEntry:
     """A line of the route table.
 
-    ``origin`` is where it comes from: ``registered`` by a gateway, ``configured`` for a site of
-    this program. ``age`` says since when.  ``via`` is "tunnel" on a gateway.
+    ``via`` is the link that its packets take, on a gateway its device, or "this site". ``origin``
+    is where it comes from: ``registered`` by a gateway, ``configured`` here, or ``announced`` to
+    the router. ``age`` says since when.
     """
 
     network: str

@@ -236,6 +236,10 @@ class Roster:
         """All of them."""
         return list(self._sites.values())
 
+    def named(self, name: str) -> Site | None:
+        """The site of this name, if it is remembered."""
+        return self._sites.get(name)
+
     def of(self, owner: object | None) -> Site | None:
         """The site that is joined by this peer."""
         return None if owner is None else self._owners.get(owner)

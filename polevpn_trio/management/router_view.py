@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 import trio
 
+from polevpn_trio.control.site_directory import KnownSite
 from polevpn_trio.forwarding.forwarder import Address, ForwarderStatistics
+from polevpn_trio.management.absent import Claim, claim_of_earlier, claim_of_known, nearest
 from polevpn_trio.management.answers import (
     CertificateStatus,
     Explanation,
@@ -39,6 +41,8 @@ class RouterView:
     refused: Callable[[], Mapping[str, int]] = dict
     certificates: Callable[[], tuple[CertificateStatus, ...]] = tuple
     limited: Callable[[], Mapping[str, int]] = dict
+    known: Callable[[], Iterable[tuple[KnownSite, str]]] = tuple
+    """The sites of the configuration, each with why it is not let in now, "" if it is."""
 
     async def status(self, over: float) -> Status:
         """Tell how all sites are."""
@@ -87,8 +91,24 @@ class RouterView:
         port: int | None = None,
     ) -> Explanation:
         """Say what becomes of a packet."""
-        await trio.lowlevel.checkpoint()
-        return self.table.explain(source, destination, trio.current_time(), protocol, port)
+        claims = await self._claims(source), await self._claims(destination)
+        return self.table.explain(
+            source, destination, trio.current_time(), protocol, port, claims=claims
+        )
+
+    async def _claims(self, address: Address) -> tuple[Claim, ...]:
+        """Who would have an address if all were as it should be."""
+        roster = self.table.roster
+        found: list[Claim | None] = []
+        for number, (known, closed_because) in enumerate(self.known()):
+            if number % SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            found.append(claim_of_known(known, closed_because, roster, address))
+        for number, site in enumerate(roster.sites()):
+            if number % SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            found.append(claim_of_earlier(site, address))
+        return tuple(nearest(claim for claim in found if claim is not None))
 
     def tree(self) -> NodeSnapshot:
         """Draw the live tree."""

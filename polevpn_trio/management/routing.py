@@ -5,8 +5,8 @@ A peer that stands in the table has always joined a site of the roster, or is th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import islice
 
 import attrs
@@ -15,6 +15,7 @@ from polevpn_trio.forwarding.forwarder import Address, Forwarder, Peer, Route
 from polevpn_trio.forwarding.policy.rules import Opening
 from polevpn_trio.forwarding.prefix_table import Network
 from polevpn_trio.forwarding.source_filter import is_martian
+from polevpn_trio.management.absent import Claim
 from polevpn_trio.management.answers import (
     Alternative,
     Explanation,
@@ -42,6 +43,9 @@ SAME_NETWORK_ADVICE = (
     "two sites name the same network: the last one has it; correct local_networks of one of them, "
     "unless the other is its standby"
 )
+
+Claims = Sequence[Claim]
+"""Of sites that have not the network that they should have, the most precise first."""
 
 
 @attrs.frozen
@@ -94,21 +98,30 @@ class RouterTable:
         now: float,
         protocol: int | None = None,
         port: int | None = None,
+        *,
+        claims: tuple[Claims, Claims] = ((), ()),
     ) -> Explanation:
-        """Say what becomes of a packet that comes from the site of ``source``, and opens a flow."""
+        """Say what becomes of a packet that comes from the site of ``source``, and opens a flow.
+
+        ``claims``: who else would have the source, and the destination.
+        """
         sender = self._sender(source)
         covering = self.forwarder.covering(destination)
+        nobody = f"no site has {source}"
         steps = [
             Step(
                 "which site does it come from?",
-                f"{sender.name}" if sender is not None else f"no site has {source}",
+                sender.name if sender is not None else _with_claim(nobody, claims[0]),
                 sender is not None,
             )
         ]
         if not covering:
-            steps.append(Step("which route holds its destination?", "none", False))
+            answer, advice = _with_claim("none", claims[1]), NO_ROUTE_ADVICE
+            if claims[1] and claims[1][0].trouble.advice:
+                advice = claims[1][0].trouble.advice
+            steps.append(Step("which route holds its destination?", answer, False))
             return self._explanation(
-                source, destination, sender, None, steps, "no_route", NO_ROUTE_ADVICE, now
+                source, destination, sender, None, steps, "no_route", advice, now
             )
         best = covering[0]
         steps.append(
@@ -120,9 +133,14 @@ class RouterTable:
             )
         )
         reason, advice = self._judge_source(source, sender, steps)
+        if reason == "spoofed" and claims[0]:
+            advice = claims[0][0].trouble.advice or advice
         if not reason:
             reason, advice = self._judge(sender, best, destination, steps)
         found = self._explanation(source, destination, sender, covering, steps, reason, advice, now)
+        found = attrs.evolve(
+            found, alternatives=(*found.alternatives, *_better(claims[1], best.network))
+        )
         if reason or self.forwarder.guard is None:
             return found
         owner = sender.owner if sender is not None else None
@@ -227,6 +245,19 @@ class RouterTable:
                 f"{route.network} of {self._name(route.peer)}",
                 f"{best.network} is more precise",
             )
+
+
+def _with_claim(answer: str, claims: Claims) -> str:
+    """Add to an answer that nobody has an address who would have it."""
+    return f"{answer}: {claims[0]}" if claims else answer
+
+
+def _better(claims: Claims, network: Network | Address) -> Iterator[Alternative]:
+    """Those who would get a packet in place of, or beside, the one that has this network."""
+    length = ip_network(network).prefixlen
+    for claim in claims:
+        if claim.network.prefixlen >= length:
+            yield Alternative(f"{claim.network} of {claim.site}", claim.trouble.what)
 
 
 def is_address(network: Network | Address) -> bool:

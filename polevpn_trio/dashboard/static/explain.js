@@ -107,7 +107,7 @@ function explained(way) {
     ["Route", way.route ? h("code", {}, way.route) : "none"],
     way.policy ? ["Policy", way.policy] : null,
     ["Link", way.link ? `${way.link.transport} ${way.link.peer}, heard ${duration(way.link.silent)} ago` : "none"],
-    ["Largest packet", way.mtu ? `${way.mtu} bytes` : "no limit here: the link is a stream"],
+    way.mtu || way.link ? ["Largest packet", way.mtu ? `${way.mtu} bytes` : "no limit here: the link is a stream"] : null,
   ].filter(Boolean);
   return h(
     "section",
