@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -53,15 +54,22 @@ def verdict(status: Status) -> str:
     return ", ".join(parts)
 
 
-def loss_text(link: Mapping[str, Any]) -> str:
-    """The worse direction: lost on the path, and behind a slash after repair if that is some."""
+def losses(link: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """The worse direction: lost on the path, and left of that after repair; None if unknown."""
     directions = (link["loss_sent"], link["loss_received"])
     before = [each["before_repair"] for each in directions if each["before_repair"] is not None]
     after = [each["after_repair"] for each in directions if each["after_repair"] is not None]
-    if not before:
-        return units.NOTHING
-    text = units.share(max(before))
-    return f"{text}/{units.share(max(after))}" if after and max(after) > 0 else text
+    return max(before, default=None), max(after, default=None)
+
+
+def loss_text(link: Mapping[str, Any], *, wide: bool = True) -> str:
+    """Lost on the path, and behind a slash after repair if that is some."""
+    before, after = losses(link)
+    if not after:
+        return units.share(before)
+    if wide:
+        return f"{units.share(before)}/{units.share(after)}"
+    return f"{units.brief_share(before)}/{units.brief_share(after)}"
 
 
 def drops_text(drops: Mapping[str, int]) -> str:
@@ -137,8 +145,11 @@ def troubles(status: Status) -> Iterator[Complaint]:
         since = "look at it"
         if site["state"] == DOWN:
             since = f"DOWN {units.duration(site['age'])}"
-        for trouble in site["troubles"]:
+        for trouble, following in itertools.zip_longest(site["troubles"], site["troubles"][1:]):
             who = f"{MARKS[site['state']]} {printable(site['name'])}"
+            if following and following["advice"] == trouble["advice"]:
+                # One piece of advice for all that it mends, below the last of it.
+                trouble = {**trouble, "advice": ""}
             yield Complaint(who, since, trouble, STYLES[site["state"]])
 
 
@@ -196,7 +207,7 @@ def columns(width: int, *, rates: bool, edges: int = 0, sorted_by: str = "") -> 
         Column("state", "state", 13, 13),
         Column("link", "link", 20 if wide else 16, None if wide else 16),
         Column("rtt", "rtt ms", 10 if wide else 6, 11 if wide else 6, right=True),
-        Column("loss", "loss", 6, 6, right=True),
+        Column("loss", "loss", 6, None if wide else 7, right=True),
         Column("in", f"in {amount}", 6, 6, right=True),
         Column("out", f"out {amount}", 7, 7, right=True),
     ]
@@ -232,8 +243,8 @@ def new_table(
     table = Table(box=box, header_style="bold", pad_edge=False, padding=(0, padding, 0, 0))
     left = width - edges - sum(column.least + GAP for column in shown) + GAP
     widths = [column.least for column in shown]
-    # A long name must not take the room of a link's address.
-    for index in sorted(range(len(shown)), key=lambda index: shown[index].key != "link"):
+    # A long name must not take the room of a link's address, or of its loss.
+    for index in sorted(range(len(shown)), key=lambda at: shown[at].key not in ("link", "loss")):
         column = shown[index]
         needed = max([column.least, *(row[column.key].cell_len for row in rows)])
         more = max(0, min(left, min(needed, column.most or needed) - column.least))
@@ -283,7 +294,7 @@ def site_cells(site: Site, *, wide: bool) -> Mapping[str, Text]:
         cells |= {
             "link": Text(printable(f"{connection['transport']} {peer or connection['peer']}")),
             "rtt": Text(rtt_text(link, jitter=wide)),
-            "loss": Text(loss_text(link)),
+            "loss": Text(loss_text(link, wide=wide)),
             "in": Text(received),
             "out": Text(sent),
         }
@@ -359,20 +370,28 @@ def _site_line(site: Site) -> str:
     parts = [f"{site['state']} for {units.duration(site['age'])}"]
     connection, link = site["connection"], site["link"]
     if connection is not None:
-        received, sent = rate_texts(link)
-        amount = "B" if link["rates"] is None else "b/s"
         parts += [
             f"{connection['transport']} {printable(connection['peer'])}",
             f"rtt {rtt_text(link)} ms",
-            f"loss {loss_text(link)}",
-            f"in {received} {amount}",
-            f"out {sent} {amount}",
+            f"loss {_loss_in_words(link)}",
+            f"in {_amount(link, 'bytes_received')}",
+            f"out {_amount(link, 'bytes_sent')}",
         ]
     if link["drops"]:
         parts.append(f"dropped {drops_text(link['drops'])}")
     if site["networks"]:
         parts.append(f"networks {printable(' '.join(site['networks']))}")
     return ", ".join(parts)
+
+
+def _loss_in_words(link: Mapping[str, Any]) -> str:
+    before, after = losses(link)
+    return units.share(before) + (f" ({units.share(after)} after repair)" if after else "")
+
+
+def _amount(link: Mapping[str, Any], name: str) -> str:
+    rates = link["rates"]
+    return units.size(link[name]) if rates is None else units.bit_rate(rates[name], "b/s")
 
 
 def _line(trouble: Mapping[str, str]) -> str:

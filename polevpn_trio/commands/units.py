@@ -60,6 +60,11 @@ def _scaled(value: float, unit: str) -> str:
     return f"{value:.{digits}f} {prefix}{unit}"
 
 
+def brief_share(value: float | None) -> str:
+    """A share in four characters at most: ``<1%``, ``14%``."""
+    return "<1%" if value is not None and 0 < value < 0.01 else share(value and round(value, 2))
+
+
 def share(value: float | None) -> str:
     """``0%``, ``0.03%``, ``1.4%``, ``25%``."""
     if value is None:

@@ -110,6 +110,25 @@ def test_a_gateway_shows_its_servers() -> None:
     )
 
 
+def test_what_repair_leaves_of_a_loss_is_seen_in_every_width() -> None:
+    lossy = site("a-site-with-a-long-name", "degraded")
+    lossy["link"]["loss_sent"] = {"before_repair": 0.143, "after_repair": 0.0004}
+    look = status(lossy)
+    assert "14%/<1%" in "\n".join(drawn(status_view.render(look, 80)))
+    assert "14%/0.04%" in "\n".join(drawn(status_view.render(look, 110), 110))
+    assert "loss 14% (0.04% after repair)" in "\n".join(status_view.lines(look))
+
+
+def test_advice_for_several_things_that_are_wrong_at_a_site_is_given_once() -> None:
+    both = [{"what": what, "advice": "look at its uplink"} for what in ("14% to it", "9% from it")]
+    lines = drawn(status_view.render(status(site("oslo", "degraded", troubles=both)), 80))
+    assert sum("→" in line for line in lines) == 1
+    assert [number for number, line in enumerate(lines) if "% to it" in line or "→" in line] == [
+        2,
+        4,
+    ]
+
+
 def test_plain_lines_name_site_state_and_what_to_do() -> None:
     look = status(
         site("berlin"),
@@ -122,7 +141,7 @@ def test_plain_lines_name_site_state_and_what_to_do() -> None:
         "router: site paris: down for 1h12m, networks 192.168.1.0/24",
         "router: site paris: down: nothing heard for 60 s; what to do: look at its uplink",
         "router: site berlin: up for 1h12m, kcp 198.51.100.7:50412, rtt 12.3 ±1.10 ms, loss 2.0%, "
-        "in 8.0 M b/s, out 1.2 k b/s, networks 192.168.1.0/24",
+        "in 8.0 Mb/s, out 1.2 kb/s, networks 192.168.1.0/24",
         "router: 1.2 k packets forwarded; dropped: no_route 7; 3 connections without a login",
     ]
 
@@ -133,7 +152,7 @@ def test_without_rates_amounts_are_told() -> None:
     lines = "\n".join(drawn(status_view.render(status(look), 80)))
     assert "in B" in lines
     assert "12.0 M" in lines
-    assert "in 3.4 k B, out 12.0 M B" in "\n".join(status_view.lines(status(look)))
+    assert "in 3.4 kB, out 12.0 MB" in "\n".join(status_view.lines(status(look)))
 
 
 def test_what_a_peer_chose_cannot_drive_the_terminal() -> None:
