@@ -6,6 +6,7 @@ Light: `check` should not wait.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,7 +34,7 @@ def add_parsers(add_command: AddCommand) -> None:
     status = _add(add_command, "status", _status, "show how all sites are, and what to do")
     status.add_argument(
         "--over",
-        type=_seconds,
+        type=_from(0, 60),
         default=STATUS_SECONDS,
         metavar="SECONDS",
         help="measure rates and losses over so long (default: %(default)g); 0 answers at once",
@@ -42,7 +43,7 @@ def add_parsers(add_command: AddCommand) -> None:
     top = _add(add_command, "top", _top, "watch all sites live; keys are shown there")
     top.add_argument(
         "--every",
-        type=_interval,
+        type=_from(0.2, 60),
         default=TOP_SECONDS,
         metavar="SECONDS",
         help="between two looks (default: %(default)g)",
@@ -54,7 +55,7 @@ def add_parsers(add_command: AddCommand) -> None:
     events.add_argument(
         "-n",
         "--number",
-        type=_number,
+        type=_whole_from(1, MOST_EVENTS, "a number"),
         default=EVENTS_SHOWN,
         metavar="N",
         help="so many of the latest (default: %(default)d)",
@@ -65,7 +66,7 @@ def add_parsers(add_command: AddCommand) -> None:
     confirming = reload.add_mutually_exclusive_group()
     confirming.add_argument(
         "--confirm",
-        type=_patience,
+        type=_from(1, LONGEST_CONFIRM),
         metavar="SECONDS",
         help="go back by itself unless it is confirmed within so long",
     )
@@ -84,7 +85,11 @@ def add_parsers(add_command: AddCommand) -> None:
         help="tcp, udp, icmp, or a number: what the router's policy may tell apart",
     )
     explain.add_argument(
-        "port", metavar="PORT", nargs="?", type=_port, help="of the destination, with tcp and udp"
+        "port",
+        metavar="PORT",
+        nargs="?",
+        type=_whole_from(0, 65535, "a port"),
+        help="of the destination, with tcp and udp",
     )
     doctor = add_command(
         "doctor",
@@ -165,39 +170,30 @@ def _add(
     return parser
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 60:
-        raise argparse.ArgumentTypeError("expected seconds from 0 to 60")
-    return seconds
+def _from(least: float, most: float, what: str = "seconds") -> Callable[[str], float]:
+    """Make what reads a number between two others, these included."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected {what} from {least:g} to {most:g}")
+        return value
+
+    return read
 
 
-def _patience(text: str) -> float:
-    seconds = float(text)
-    if not 1 <= seconds <= LONGEST_CONFIRM:
-        raise argparse.ArgumentTypeError(f"expected seconds from 1 to {LONGEST_CONFIRM}")
-    return seconds
+def _whole_from(least: int, most: int, what: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        # int() would take signs, blanks, and underscores.
+        value = int(text) if text.isdecimal() else -1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected {what} from {least} to {most}")
+        return value
 
-
-def _interval(text: str) -> float:
-    seconds = float(text)
-    if not 0.2 <= seconds <= 60:
-        raise argparse.ArgumentTypeError("expected seconds from 0.2 to 60")
-    return seconds
-
-
-def _number(text: str) -> int:
-    number = int(text)
-    if not 0 < number <= MOST_EVENTS:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_EVENTS}")
-    return number
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
-    return port
+    return read
 
 
 def _address(text: str) -> str:

@@ -159,7 +159,7 @@ def _host(text: str) -> str:
 
 
 def _days(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if not 0 < number <= MOST_DAYS:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_DAYS}")
     return number
