@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -240,7 +239,8 @@ def test_kubernetes_gets_both_roles(tmp_path: Path) -> None:
     assert ("Deployment", "polevpn-router") in kinds
     assert ("Deployment", "polevpn-gateway") in kinds
     by_name = {each["metadata"]["name"]: each for each in documents if each["kind"] != "Service"}
-    secret = by_name["polevpn-key"]["stringData"]
+    secret = tmp_path / "key"
+    secret.write_text("a long secret\n")
     for role, capability in (("router", "NET_BIND_SERVICE"), ("gateway", "NET_ADMIN")):
         deployment = by_name[f"polevpn-{role}"]
         template = deployment["spec"]["template"]
@@ -249,7 +249,13 @@ def test_kubernetes_gets_both_roles(tmp_path: Path) -> None:
         rights = container["securityContext"]
         assert rights["capabilities"] == {"drop": ["ALL"], "add": [capability, *TO_BECOME_A_USER]}
         assert container["livenessProbe"]["exec"]["command"] == health_check()[1:]
-        environment = {each["name"]: value_of(each, secret) for each in container["env"]}
+        environment = {each["name"]: each["value"] for each in container["env"]}
+        mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+        volumes = {each["name"]: each for each in template["spec"]["volumes"]}
+        assert set(mounts.values()) == set(volumes)
+        assert environment["POLEVPN_KEY_FROM"] == "/key/key"
+        assert volumes[mounts["/key"]]["secret"]["secretName"] == "polevpn-key"
+        environment["POLEVPN_KEY_FROM"] = str(secret)
         assert environment["POLEVPN_ROLE"] == role
         assert environment["POLEVPN_USER"] == "polevpn"
         environment["POLEVPN_USER"] = "nobody"
@@ -262,14 +268,6 @@ def test_kubernetes_gets_both_roles(tmp_path: Path) -> None:
     assert {port["protocol"] for port in service["spec"]["ports"]} == {"UDP", "TCP"}
     labels = by_name["polevpn-router"]["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"] == labels
-
-
-def value_of(variable: dict[str, Any], secret: dict[str, str]) -> str:
-    if "value" in variable:
-        return str(variable["value"])
-    reference = variable["valueFrom"]["secretKeyRef"]
-    assert reference["name"] == "polevpn-key"
-    return secret[reference["key"]]
 
 
 def health_check() -> list[str]:
