@@ -1,8 +1,12 @@
 """Every command in the documentation is one that exists, and every block is followed by some test.
 
-Blocks of ``console`` and ``json`` in the tutorial and the how-tos are followed word for word
-(`test_pages`), those for a shell in `SHELL_BLOCKS` by the test that stands there. Commands in
-running text and in other pages are held against the parsers that would read them.
+* Blocks of ``console`` and ``json`` in the tutorial and the how-tos are followed word for word
+  (`test_pages`), and README's "Joining two sites" says nothing that these do not.
+* Blocks for a shell are done where `SHELL_BLOCKS` says. Of ``podman run`` and ``ssh`` only the
+  options are looked at.
+* Other commands, in running text and in other pages, are not run but held against the parsers that
+  would read them, so that they exist and take such arguments: among them all of ``./run bench``. Of
+  ``nox -s NAME`` it is only seen that there is such a session.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from polevpn_trio.container import arguments
 from polevpn_trio.control.config import load_gateway
 from polevpn_trio.control.dashboard_config import DEFAULT_LISTEN
 
-from .page import fenced_blocks
+from .page import Command, fenced_blocks, read_page
 
 ROOT = Path(polevpn_trio.__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -44,7 +48,9 @@ SHELL_BLOCKS = {
     "ssh -L": "tests/docs/test_commands.py",
     "/opt/polevpn_trio/bin/pip install": "conf/Containerfile",
     "systemd-sysusers": SYSTEMD,
+    "cp -r sites": SYSTEMD,
     "enable --now polevpn-trio-router": SYSTEMD,
+    "keys site cloud": SYSTEMD,
     "router-site.conf": SYSTEMD,
     "polevpn-trio-gateway@berlin": SYSTEMD,
     "useradd": SYSTEMD,
@@ -150,6 +156,33 @@ def test_every_command_in_a_page_is_understood(page: Path, monkeypatch: pytest.M
         if words and "..." not in words and not words[0].isupper():
             reader, argv = reader_of(command, words, run.stdout)
             reads(reader, monkeypatch, argv)
+
+
+def test_readme_joins_two_sites_by_what_is_followed_elsewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    _, _, section = text.partition("## Joining two sites")
+    section, _, _ = section.partition("## Configuration")
+    section = section.replace("berlin", "office").replace("paris", "branch")
+    said = {
+        " ".join(line.split("#")[0].removeprefix("sudo ").split())
+        for line in re.findall(r"^ {4}((?:sudo )?polevpn-trio .*)$", section, re.MULTILINE)
+    }
+    followed = {
+        step.text.removeprefix("sudo ")
+        for page in FOLLOWED
+        for step in read_page(page)
+        if isinstance(step, Command)
+    }
+    assert len(said) == 6
+    assert said <= followed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sessions_of_nox_are_there(page: Path) -> None:
+    sessions = set(
+        re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    )
+    assert set(re.findall(r"\bnox -s (\w+)", page.read_text())) <= sessions
 
 
 # --- Blocks that take what not every machine has ----------------------------------------------
