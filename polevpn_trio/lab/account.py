@@ -10,7 +10,16 @@ from rich.align import Align
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +40,22 @@ COLUMNS = (26, 7, 14, 7, 26)
 """Widths of the picture's parts: site, link, router, link, site; a terminal has 80."""
 
 
+BAR = 20
+"""Columns of the bar beside a step."""
+
+
+class _Bar(ProgressColumn):
+    """Fills while a step takes the seconds that it is known to take, or runs until it is done."""
+
+    def render(self, task: Task) -> ProgressBar | Text:
+        if task.finished:
+            return Text()
+        seconds: float = task.fields["seconds"]
+        if not seconds:
+            return ProgressBar(total=None, width=BAR, pulse=True)
+        return ProgressBar(total=seconds, completed=min(task.elapsed or 0.0, seconds), width=BAR)
+
+
 class Steps:
     """Tells one step after the other: a live list on a terminal, plain lines elsewhere."""
 
@@ -47,6 +72,7 @@ class Steps:
                 SpinnerColumn(finished_text="[green]✓"),
                 TextColumn("{task.description}"),
                 TimeElapsedColumn(),
+                _Bar(),
                 console=self._console,
             )
             self._progress.start()
@@ -63,15 +89,15 @@ class Steps:
                 self._finish()
             self._progress.stop()
 
-    def step(self, text: str) -> None:
-        """The step before is done; ``text`` is what happens next."""
+    def step(self, text: str, seconds: float = 0.0) -> None:
+        """The step before is done; ``text`` is what happens next, for ``seconds`` if not 0."""
         if self._silent:
             return
         if self._progress is None:
             self._console.print(f"{time.monotonic() - self._started:5.1f} s  {text}")
             return
         self._finish()
-        self._current = self._progress.add_task(text, total=1)
+        self._current = self._progress.add_task(text, total=1, seconds=seconds)
 
     def _finish(self) -> None:
         if self._progress is not None and self._current is not None:

@@ -133,29 +133,30 @@ def main(argv: list[str]) -> int:
 
 
 def demonstrate(
-    lab: Lab, transport: str, seconds: float, step: Callable[[str], None]
+    lab: Lab, transport: str, seconds: float, step: Callable[[str, float], None]
 ) -> Demonstration:
-    """Build the network in ``lab``, start the programs, and measure; ``step`` is told what is next.
+    """Build the network in ``lab``, start the programs, and measure.
 
-    ``seconds`` is how long TCP data is moved each way. Raises DemoFailed and HostError.
+    ``step`` is told what is next, and for how many seconds, 0 if nobody knows. ``seconds`` is how
+    long TCP data is moved each way. Raises DemoFailed and HostError.
     """
-    step("building two sites, a router, and an internet between them")
+    step("building two sites, a router, and an internet between them", 0)
     overlay = Overlay(lab)
     a, b = overlay.add_site("site A"), overlay.add_site("site B")
     try:
-        step("starting the router and two gateways")
+        step("starting the router and two gateways", 0)
         overlay.start_router()
         for site in (a, b):
             overlay.start_gateway(site, overlay.gateway_config(site, overlay.url(transport)))
-        step(f"waiting for a first reply, LAN to LAN over {transport}")
+        step(f"waiting for a first reply, LAN to LAN over {transport}", 0)
         first_reply = overlay.wait_for_path(a.lan_host, b.lan_host_address)
-        step(f"{PINGS} pings from {a.lan_host_address} to {b.lan_host_address}")
+        step(f"{PINGS} pings from {a.lan_host_address} to {b.lan_host_address}", 0)
         _ping(a.lan_host, b.lan_host_address, WARM_UP_PINGS)
         echo = _ping(a.lan_host, b.lan_host_address, PINGS)
         _start_server(b.lan_host)
-        step(f"TCP from site A to site B for {seconds:g} s")
+        step(f"TCP from site A to site B for {seconds:g} s", seconds)
         forth = _transfer(a.lan_host, b.lan_host_address, "up", seconds)
-        step(f"TCP from site B to site A for {seconds:g} s")
+        step(f"TCP from site B to site A for {seconds:g} s", seconds)
         back = _transfer(a.lan_host, b.lan_host_address, "down", seconds)
         routes = {
             site.name: site.gateway.state().routes_through(overlay.INTERFACE) for site in (a, b)
@@ -163,7 +164,7 @@ def demonstrate(
     except (TimeoutError, ChildProcessError, _ProbeFailed) as error:
         logs = {f"{one.name} on {one.host.name}": one.log_tail() for one in overlay.programs()}
         raise DemoFailed(str(error), logs) from error
-    step("taking everything away again")
+    step("taking everything away again", 0)
     return Demonstration(transport, overlay, first_reply, echo, forth, back, routes)
 
 
