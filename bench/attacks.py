@@ -36,7 +36,7 @@ from bench.case_by_case.command import Benchmark, Case, Outcome, Series, at_leas
 from bench.case_by_case.flooder import SMALL
 from bench.case_by_case.gateways import nth_address
 from bench.case_by_case.memory import Watch
-from bench.case_by_case.stage import Machine, Stage, first_words, settle
+from bench.case_by_case.stage import Machine, Stage, first_words, last_words, settle
 from bench.case_by_case.targets import Target
 from bench.side_by_side import traffic
 from bench.side_by_side.network import RunFailed, cpu_seconds
@@ -201,14 +201,12 @@ def attacked(transport: str, kind: str, options: argparse.Namespace) -> Outcome:
             during = _phase(stage, offered, options.seconds)
             counted = _Counters.of(stage, machine, attacker).since(counters)
             stage.check(attacker, newcomer)
-            attacker.stop(LEAVE_TIMEOUT)
-            said = json.loads(attacker.log().splitlines()[-1])
+            said = last_words(attacker, LEAVE_TIMEOUT)
             refused = _turned_away(stage) - turned_away
             settle()
             after = _phase(stage, offered, options.seconds)
         stage.check(newcomer)
-        newcomer.stop()
-        logins = json.loads(newcomer.log().splitlines()[-1])["logins"]
+        logins = last_words(newcomer)["logins"]
         per_second = said["sent"] / said["seconds"]
         figures = {
             **_compared((before, again), during, after),

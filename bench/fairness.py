@@ -16,7 +16,6 @@ Medians of several rounds. Needs root (or user namespaces), /dev/net/tun, iperf3
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -31,7 +30,7 @@ from bench.case_by_case.command import Benchmark, Case, Outcome, Series, at_leas
 from bench.case_by_case.flooder import LARGE, SMALL
 from bench.case_by_case.gateways import nth_address
 from bench.case_by_case.memory import Watch, bound_mib
-from bench.case_by_case.stage import Stage, first_words, settle
+from bench.case_by_case.stage import Stage, first_words, last_words, settle
 from bench.case_by_case.targets import Target
 from bench.side_by_side import traffic
 from bench.side_by_side.network import RunFailed
@@ -114,8 +113,7 @@ def flooded_by(kind: str, options: argparse.Namespace) -> Outcome:
 
 def _rate(flooder: Process) -> float:
     """End a flooder and ask how much it has sent in a second."""
-    flooder.stop()
-    said = json.loads(flooder.log().splitlines()[-1])
+    said = last_words(flooder)
     return float(said["sent"] / said["seconds"])
 
 

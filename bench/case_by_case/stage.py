@@ -18,13 +18,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from bench.case_by_case.crowd import AT_ONCE
 from bench.side_by_side.network import RunFailed, Tunnel
 from bench.side_by_side.ours import KEY, Ours
-from polevpn_trio.lab.namespaces import Host, Lab, Process
+from polevpn_trio.lab.namespaces import STOP_TIMEOUT, Host, Lab, Process
 from polevpn_trio.lab.overlay import PORT, python_path
 
 SETTLE = 1.0
@@ -126,9 +127,22 @@ def first_words(process: Process, timeout: float) -> dict[str, float]:
         process.wait_for_output("}\n", timeout)
     except (TimeoutError, ChildProcessError) as error:
         raise RunFailed(f"{process.name} says nothing: {process.log_tail(3)}") from error
-    line = process.log().splitlines()[0]
+    said: dict[str, float] = _words(process, process.log().splitlines()[0])
+    return said
+
+
+def last_words(process: Process, timeout: float = STOP_TIMEOUT) -> dict[str, Any]:
+    """End a program, which may take so many seconds; return its last line, a JSON object.
+
+    Raises RunFailed.
+    """
+    process.stop(timeout)
+    return _words(process, process.log_tail(1))
+
+
+def _words(process: Process, line: str) -> dict[str, Any]:
     try:
-        said: dict[str, float] = json.loads(line)
+        said: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise RunFailed(f"{process.name} says {line!r}") from error
     return said
