@@ -15,6 +15,7 @@ from polevpn_trio.control.members import Members, Report
 from polevpn_trio.control.registration import Refusal, Register, RouterSession
 from polevpn_trio.errors import ConfigError
 from polevpn_trio.frames import codec
+from polevpn_trio.frames.messages import RegisterAnswer
 
 
 def read(**members: Any) -> Limits:
@@ -76,6 +77,8 @@ def test_a_connection_registers_so_much_in_all_and_the_same_again() -> None:
     assert refused.limit == "registered"
     assert refused.reason == "5 addresses and networks, at most 4 are taken"
     assert json.loads(refused.frame[codec.HEADER_SIZE :]) == {"error": refused.reason}
+    answer = RegisterAnswer(refused.reason).to_json()
+    assert refused.frame == codec.build_frame(codec.REGISTER, answer, 7)
     # What it has stays, and it may say so again.
     [registered] = site.receive_control_untrusted(codec.REGISTER, 8, registration(1, 3))
     assert isinstance(registered, Register)

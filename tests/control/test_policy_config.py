@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 
 from polevpn_trio.control import config as config_module
+from polevpn_trio.control import policy_config
 from polevpn_trio.control.commented_json import parse
 from polevpn_trio.control.config import load_router
-from polevpn_trio.control.policy_config import _POLICY_KEYS, _RULE_KEYS, OWN_SITE
+from polevpn_trio.control.policy_config import (
+    _POLICY_KEYS,
+    _RULE_KEYS,
+    LEAST_FLOWS,
+    MOST_FLOWS,
+    OWN_SITE,
+)
 from polevpn_trio.forwarding.policy.rules import DEFAULT_FLOWS, Policy, Rule
 from tests.control.test_site_directory import SITE, folder, mistakes, router
 
@@ -114,6 +121,7 @@ PORTS = 'a port from 0 to 65535, a range such as "8000-8080", or a list of them'
         ),
         ({"protocol": "sctp"}, f'.protocol: "sctp", expected {PROTOCOL}'),
         ({"protocol": 256}, f".protocol: 256, expected {PROTOCOL}"),
+        ({"protocol": -1}, f".protocol: -1, expected {PROTOCOL}"),
         ({"protocol": [True]}, f".protocol[0]: true, expected {PROTOCOL}"),
         ({"ports": 22}, '.ports: only some protocols have them, expected "tcp" or "udp" beside'),
         (
@@ -123,8 +131,12 @@ PORTS = 'a port from 0 to 65535, a range such as "8000-8080", or a list of them'
         ({"protocol": "tcp", "ports": "90-80"}, f'.ports: "90-80", expected {PORTS}'),
         ({"protocol": "tcp", "ports": [1, 65536]}, f".ports[1]: 65536, expected {PORTS}"),
         ({"protocol": "tcp", "ports": [1.5]}, f".ports[0]: 1.5, expected {PORTS}"),
+        ({"protocol": "tcp", "ports": True}, f".ports: true, expected {PORTS}"),
+        ({"protocol": "tcp", "ports": "80-"}, f'.ports: "80-", expected {PORTS}'),
         ({"protocol": "tcp", "ports": []}, f".ports: an empty list, expected {PORTS}"),
         ({"name": ""}, '.name: "", expected a name of at most 63 characters'),
+        ({"name": "x" * 64}, f'.name: "{"x" * 57}...", expected a name of at most 63 characters'),
+        ({"name": 5}, ".name: a number, expected a name of at most 63 characters"),
         ({"name": "x\n"}, '.name: "x\\n", expected a name of at most 63 characters'),
         (
             {"name": "default"},
@@ -138,6 +150,68 @@ def test_each_mistake_of_a_rule_is_one_line(
     value = {"rules": [{"action": "allow", **rule}]}
     found = mistakes(router(folder, gateways=SITES, policy=value))
     assert found == [f"router.json: policy.rules[0]{expected}"]
+
+
+def test_values_at_the_bounds_are_good(folder: Path) -> None:
+    rule = {
+        "name": "x" * 63,
+        "action": "deny",
+        "from": ["berlin", "10.2.0.0/16", "berlin", "10.2.0.0/16"],
+        "protocol": ["udp", 17],
+        "ports": [0, 65535, "0-65535"],
+    }
+    others = [{"action": "allow", "protocol": [0, 255]}, {"action": "deny", "to": "any"}]
+    for flows in (LEAST_FLOWS, MOST_FLOWS):
+        assert policy(folder, {"rules": [rule, *others], "flows": flows}) == Policy(
+            (
+                Rule(
+                    name="x" * 63,
+                    allows=False,
+                    origins=("berlin", ip_network("10.2.0.0/16")),
+                    protocols=frozenset({17}),
+                    ports=((0, 0), (65535, 65535), (0, 65535)),
+                ),
+                Rule("rule 2", True, protocols=frozenset({0, 255})),
+                Rule("rule 3", False),
+            ),
+            flows=flows,
+        )
+
+
+def test_there_are_no_more_rules_than_are_looked_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_config, "MOST_RULES", 2)
+    rules = [{"action": "deny"}] * 3
+    found = policy(folder, {"rules": rules[:2]})
+    assert found is not None
+    assert len(found.rules) == 2
+    assert mistakes(router(folder, gateways=SITES, policy={"rules": rules})) == [
+        "router.json: policy.rules: 3 rules, expected at most 2"
+    ]
+
+
+def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+    rules = [
+        "deny",
+        {"action": "drop", "from": ["x", 5, "berlin"], "protocol": ["sctp", "tcp", -1]},
+        {"action": "deny", "protocol": "tcp", "ports": ["high", 80, 70_000]},
+    ]
+    found = mistakes(router(folder, gateways=SITES, policy={"default": 1, "rules": rules}))
+    assert found == [
+        f"router.json: policy.{each}"
+        for each in (
+            'default: 1, expected "allow" or "deny"',
+            "rules[0]: a string, expected an object with a rule",
+            f'rules[1].protocol[0]: "sctp", expected {PROTOCOL}',
+            f"rules[1].protocol[2]: -1, expected {PROTOCOL}",
+            'rules[1].action: "drop", expected "allow" or "deny"',
+            'rules[1].from[0]: no site is called "x", expected one of gateways',
+            f"rules[1].from[1]: a number, expected {PARTY}",
+            f'rules[2].ports[0]: "high", expected {PORTS}',
+            f"rules[2].ports[2]: 70000, expected {PORTS}",
+        )
+    ]
 
 
 def test_a_rule_does_something_and_has_a_name_of_its_own(folder: Path) -> None:

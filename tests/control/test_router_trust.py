@@ -217,13 +217,17 @@ def der(*issuers: Issuer) -> tuple[bytes, ...]:
 
 ROOT = issue("root")
 MIDDLE = issue("middle", ROOT)
-NAMES = [x509.DNSName("vpn.example.org"), x509.IPAddress(ipaddress.ip_address("192.0.2.7"))]
+NAMES = [
+    x509.DNSName("vpn.example.org"),
+    *(x509.IPAddress(ipaddress.ip_address(each)) for each in ("192.0.2.7", "fe80::7")),
+]
 LEAF = issue("router", MIDDLE, names=NAMES)
 
 
 def test_an_authority_vouches_for_the_names_in_the_certificate() -> None:
     trust = Authority((ROOT.certificate,))
-    for host in ("vpn.example.org", "192.0.2.7"):
+    # The zone of an address (RFC 4007) is the gateway's own business.
+    for host in ("vpn.example.org", "192.0.2.7", "fe80::7", "fe80::7%eth0"):
         check(trust, *der(LEAF, MIDDLE), host=host)
     named = Authority((ROOT.certificate,), name="vpn.example.org")
     check(named, *der(LEAF, MIDDLE), host="203.0.113.9")
@@ -234,6 +238,7 @@ def test_an_authority_vouches_for_the_names_in_the_certificate() -> None:
     [
         (der(LEAF, MIDDLE), "other.example.org"),
         (der(LEAF, MIDDLE), "192.0.2.8"),
+        (der(LEAF, MIDDLE), "fe80::8%eth0"),
         (der(LEAF), "vpn.example.org"),
         (der(issue("router", ROOT, names=NAMES, ends=NOW - DAY / 2)), "vpn.example.org"),
         (der(issue("router", ROOT, names=NAMES, begins=NOW + DAY / 2)), "vpn.example.org"),
@@ -241,7 +246,17 @@ def test_an_authority_vouches_for_the_names_in_the_certificate() -> None:
         ((b"no certificate",), "vpn.example.org"),
         (der(LEAF, MIDDLE), "x" * 70 + ".example.org"),
     ],
-    ids=["name", "address", "gap", "expired", "early", "another root", "garbage", "no name"],
+    ids=[
+        "name",
+        "address",
+        "zone",
+        "gap",
+        "expired",
+        "early",
+        "another root",
+        "garbage",
+        "no name",
+    ],
 )
 def test_an_authority_vouches_for_nothing_else(chain: tuple[bytes, ...], host: str) -> None:
     trust = Authority((ROOT.certificate,), file=Path("ca.pem"))
