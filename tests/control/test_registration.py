@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from ipaddress import ip_address, ip_network
@@ -149,19 +150,30 @@ def test_other_commands_after_login_are_ignored(command: int) -> None:
     assert logged_in().receive_control_untrusted(command, 0, b"whatever") == []
 
 
+logins = st.fixed_dictionaries(
+    {"key": st.text(max_size=10).filter(lambda key: key != "secret") | st.none()},
+    optional={"native": st.just({"version": 1, "features": ["gso"]})},
+)
+
+
 @given(
     frames=st.lists(
-        st.tuples(st.integers(0, 10), st.integers(0, 2**32 - 1), st.binary(max_size=40)), max_size=6
+        st.tuples(
+            st.just(codec.AUTH) | st.integers(0, 10),
+            st.integers(0, 2**32 - 1),
+            st.binary(max_size=40) | logins.map(lambda members: json.dumps(members).encode()),
+        ),
+        max_size=6,
     )
 )
 def test_nobody_gets_in_without_the_key(frames: list[tuple[int, int, bytes]]) -> None:
     one = session()
     for command, sequence, payload in frames:
-        try:
-            one.receive_control_untrusted(command, sequence, payload)
-        except BadPacket:
-            break
-    assert not one.accepts_data
+        with contextlib.suppress(BadPacket):
+            for action in one.receive_control_untrusted(command, sequence, payload):
+                assert isinstance(action, Answer | End)
+        assert not one.accepts_data
+        assert one.native is None
 
 
 @pytest.mark.parametrize("features", [["handover"], ["ipv6"]])

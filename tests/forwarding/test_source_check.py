@@ -94,9 +94,10 @@ def test_the_site_with_the_default_route_may_send_as_the_internet_but_not_as_oth
     internet = Site()
     forwarder.register(internet, [ip_address("10.8.0.9")], [ip_network("0.0.0.0/0")])
     outside = ipv4("8.8.8.8", "192.168.2.6")
-    send(forwarder, internet, outside, ipv4("192.168.1.5", "192.168.2.6"))
+    others = [ipv4(source, "192.168.2.6") for source in ("192.168.1.5", "10.8.0.2")]
+    send(forwarder, internet, outside, *others)
     assert oslo.taken == [outside]
-    assert forwarder.statistics().spoofed == 1
+    assert forwarder.statistics().spoofed == 2
     # When the owner has gone, the default route is the best that there is.
     forwarder.unregister(berlin)
     send(forwarder, internet, ipv4("192.168.1.5", "192.168.2.6"))
