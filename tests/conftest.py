@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from polevpn_trio import kernels
 
@@ -36,6 +36,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("brief", settings.get_profile("gate"), max_examples=25)
+# For mutants, of which nobody reads the example: no time is spent on making it small.
+settings.register_profile(
+    "verdict", settings.get_profile("gate"), phases=(Phase.explicit, Phase.generate)
+)
 settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile("gate")
 
