@@ -43,8 +43,8 @@ def test_rules_keep_their_order_and_mean_everything_that_they_do_not_name(folder
             "name": "web",
             "action": "allow",
             "from": "berlin",
-            "to": ["oslo", "10.2.0.0/16", "10.3.0.1", "fd00::1", "router"],
-            "protocol": ["tcp", "udp"],
+            "to": ["oslo", "10.2.0.0/16", "10.3.0.1", "fd00::1", "fd01::/64", "router"],
+            "protocol": ["tcp", "udp", 132],
             "ports": [443, "80", "8000-8100"],
         },
         {"action": "deny", "to": "oslo", "protocol": "icmp"},
@@ -55,13 +55,13 @@ def test_rules_keep_their_order_and_mean_everything_that_they_do_not_name(folder
     found = policy(folder, {"default": "deny", "rules": rules, "flows": 4096}, site=own)
     targets = (
         "oslo",
-        *map(ip_network, ("10.2.0.0/16", "10.3.0.1/32", "fd00::1/128")),
+        *map(ip_network, ("10.2.0.0/16", "10.3.0.1/32", "fd00::1/128", "fd01::/64")),
         "router",
     )
     ports = ((443, 443), (80, 80), (8000, 8100))
     assert found == Policy(
         (
-            Rule("web", True, ("berlin",), targets, frozenset({6, 17}), ports),
+            Rule("web", True, ("berlin",), targets, frozenset({6, 17, 132}), ports),
             Rule("rule 2", False, (), ("oslo",), frozenset({1, 58})),
             Rule("rule 3", True),
             Rule("others", False, (), (), frozenset({6, 47})),
@@ -119,6 +119,11 @@ PORTS = 'a port from 0 to 65535, a range such as "8000-8080", or a list of them'
             {"from": "10.1.0.300"},
             '.from: no site is called "10.1.0.300", expected one of gateways',
         ),
+        (
+            {"from": "not a name"},
+            '.from: "not a name" is no network, expected a network such as "192.168.1.0/24"',
+        ),
+        ({"protocol": []}, f".protocol: an empty list, expected {PROTOCOL}"),
         ({"protocol": "sctp"}, f'.protocol: "sctp", expected {PROTOCOL}'),
         ({"protocol": 256}, f".protocol: 256, expected {PROTOCOL}"),
         ({"protocol": -1}, f".protocol: -1, expected {PROTOCOL}"),
@@ -133,6 +138,10 @@ PORTS = 'a port from 0 to 65535, a range such as "8000-8080", or a list of them'
         ({"protocol": "tcp", "ports": [1.5]}, f".ports[0]: 1.5, expected {PORTS}"),
         ({"protocol": "tcp", "ports": True}, f".ports: true, expected {PORTS}"),
         ({"protocol": "tcp", "ports": "80-"}, f'.ports: "80-", expected {PORTS}'),
+        (
+            {"protocol": "tcp", "ports": "\N{FULLWIDTH DIGIT EIGHT}"},
+            f'.ports: "\N{FULLWIDTH DIGIT EIGHT}", expected {PORTS}',
+        ),
         ({"protocol": "tcp", "ports": []}, f".ports: an empty list, expected {PORTS}"),
         ({"name": ""}, '.name: "", expected a name of at most 63 characters'),
         ({"name": "x" * 64}, f'.name: "{"x" * 57}...", expected a name of at most 63 characters'),

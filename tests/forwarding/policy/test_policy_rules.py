@@ -5,11 +5,19 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import attrs
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from polevpn_trio.forwarding.policy.rule_table import RuleTable
-from polevpn_trio.forwarding.policy.rules import WITH_PORTS, Network, Opening, Policy, Rule
+from polevpn_trio.forwarding.policy.rules import (
+    WITH_PORTS,
+    Network,
+    Opening,
+    Policy,
+    Rule,
+    protocol_number,
+)
 from tests.forwarding.policy.packets import Border, ip, tcp_body, udp_body
 
 SITES = ("a", "b", "c")
@@ -119,6 +127,60 @@ def test_whether_all_may_pass_is_no_guess(policy: Policy, opening: Opening) -> N
         assert number == len(policy.rules) or policy.rules[number].allows
 
 
+ANYBODY = Rule("", False)
+
+
+@pytest.mark.parametrize(
+    ("policy", "pairs"),
+    [
+        (Policy(), "ab ba ac ca bc cb aa"),
+        (Policy(default_allows=False), ""),
+        (Policy((Rule("", False, ("a",), ("b",)),)), "ba ac ca bc cb aa"),
+        (Policy((Rule("", False, (), ("b",)),)), "ba ac ca bc aa"),
+        (Policy((Rule("", False, ("a",)),)), "ba ca bc cb"),
+        (Policy((Rule("", False, (NETWORKS[1],), ("b",)),)), "ba ac ca bc aa"),
+        (Policy((Rule("", False, ("a",), (NETWORKS[1],)),)), "ba ca bc cb"),
+        (
+            Policy((Rule("", False, ("a",), ("b",), frozenset({6}), ((22, 22),)),)),
+            "ba ac ca bc cb aa",
+        ),
+        (Policy((Rule("", True, ("a",), ("b", "c")), ANYBODY)), "ab ac"),
+        (Policy((Rule("", True, ("a",), ("b", NETWORKS[1])), ANYBODY)), "ab"),
+        (Policy((Rule("", True, ("a",), ("b",), frozenset({6})), ANYBODY)), ""),
+        (Policy((Rule("", True, ("a",), ("b",), frozenset({6})),), default_allows=False), ""),
+        (Policy((Rule("", True, ("a",), ("b",)),), default_allows=False), "ab"),
+        (Policy((ANYBODY, Rule("", True, ("a",), ("b",)))), ""),
+    ],
+)
+def test_between_these_sites_all_may_pass_and_between_no_others(policy: Policy, pairs: str) -> None:
+    every = ("ab", "ba", "ac", "ca", "bc", "cb", "aa")
+    assert {pair for pair in every if policy.allows_all(*pair)} == set(pairs.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "in_ipv4", "in_ipv6"),
+    [
+        ("icmp", 1, 58),
+        ("icmpv6", 58, 58),
+        ("tcp", 6, 6),
+        ("sctp", 132, 132),
+        ("0", 0, 0),
+        ("255", 255, 255),
+        ("256", None, None),
+        ("2550", None, None),
+        ("1" * 5000, None, None),
+        ("\N{SUPERSCRIPT TWO}", None, None),
+        ("-1", None, None),
+        ("gre", None, None),
+        ("", None, None),
+    ],
+)
+def test_a_protocol_is_known_by_name_or_number(
+    text: str, in_ipv4: int | None, in_ipv6: int | None
+) -> None:
+    assert [protocol_number(text, version) for version in (4, 6)] == [in_ipv4, in_ipv6]
+
+
 def test_a_rule_tells_whom_it_speaks_of() -> None:
     assert str(Rule("", True)) == "allow any to any"
     some = ("a", "b", ip_network("10.1.0.0/16"), "c", "d")
@@ -144,3 +206,7 @@ def test_a_rule_tells_why_it_does_not_match() -> None:
     assert rule.depends(unknown)
     assert rule.depends(attrs.evolve(opening, port=None))
     assert not rule.depends(opening)
+    without_ports = attrs.evolve(rule, ports=())
+    assert without_ports.depends(unknown)
+    assert not without_ports.depends(attrs.evolve(opening, port=None))
+    assert not attrs.evolve(without_ports, protocols=frozenset()).depends(unknown)
