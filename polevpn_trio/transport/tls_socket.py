@@ -15,7 +15,7 @@ from OpenSSL import SSL
 
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.transport.base import Buffer
-from polevpn_trio.transport.openssl import peer_chain, reason_of, session_identity
+from polevpn_trio.transport.openssl import DirectCalls, peer_chain, reason_of, session_identity
 
 _UNEXPECTED_EOF = -1
 """pyOpenSSL's error number for a connection that ended without close_notify."""
@@ -32,6 +32,7 @@ class TlsSocket:
     ) -> None:
         self._plain = plain
         self._connection = SSL.Connection(context, plain)
+        self._bulk = DirectCalls.for_connection(self._connection)
         self._is_client = server_name is not None
         if server_name is None:
             self._connection.set_accept_state()
@@ -51,14 +52,14 @@ class TlsSocket:
     def send(self, data: Buffer) -> int:
         """Send one record at the most; return how many bytes of ``data`` are in it."""
         try:
-            return self._connection.send(data)
+            return self._bulk.send(data)
         except SSL.Error as error:
             raise _as_ssl_says(error) from None
 
     def recv_into(self, buffer: memoryview) -> int:
         """Receive from one record into ``buffer``; 0 when the peer has ended its direction."""
         try:
-            return self._connection.recv_into(buffer)
+            return self._bulk.recv_into(buffer)
         except SSL.ZeroReturnError:
             return 0
         except SSL.Error as error:

@@ -13,7 +13,8 @@ import trio
 import trio.testing
 
 from polevpn_trio.errors import HostError, LinkLost
-from polevpn_trio.transport import tls_link
+from polevpn_trio.transport import openssl, tls_link
+from polevpn_trio.transport.openssl import DirectCalls
 from polevpn_trio.transport.tls import (
     FIRST_RECEIVE_SIZE,
     RECEIVE_SIZE,
@@ -22,6 +23,15 @@ from polevpn_trio.transport.tls import (
     server_context,
 )
 from polevpn_trio.transport.tls_link import TlsLink
+
+
+@pytest.fixture(autouse=True, params=["direct calls", "pyOpenSSL's own methods"])
+def calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How bulk data gets to OpenSSL."""
+    how: str = request.param
+    if how != "direct calls":
+        monkeypatch.setattr(openssl, "_lib", None)
+    return how
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -57,6 +67,15 @@ def over_stream(certificate: Any, body: Callable[[TlsStream, TlsStream], Awaitab
                     stream.close()
 
     trio.run(main)
+
+
+def test_this_pyopenssl_has_what_direct_calls_need(certificates: Any, calls: str) -> None:
+    async def body(client: TlsStream, _: TlsStream) -> None:
+        found = isinstance(client._socket._bulk, DirectCalls)
+        assert found == (calls == "direct calls")
+        await trio.lowlevel.checkpoint()
+
+    over_stream(certificates.ecdsa, body)
 
 
 def test_what_was_pushed_back_comes_first(certificates: Any) -> None:
