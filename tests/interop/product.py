@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from polevpn_trio.commands.client import ControlClient
 from polevpn_trio.lab.namespaces import Lab, Process
 from tests.interop.classic_dtls import certificate
 
@@ -73,6 +74,8 @@ class RouterProcess:
         # Routers of the originals let anybody send from anywhere, and so do tests that follow them.
         values = {"source_check": False, "key": KEY, "kcp": listener, "tls": listener}
         values["log_level"] = "debug"
+        self.control = folder / "control"
+        values["control"] = {"socket": str(self.control)}
         config = folder / "router.json"
         config.write_text(json.dumps(values | settings))
         config.chmod(0o600)
@@ -105,6 +108,13 @@ class RouterProcess:
             except OSError as error:
                 return error.errno == errno.EADDRINUSE
         return False
+
+    def dropped(self, site: str) -> int:
+        """Ask how many packets for a site were dropped on their way out, for whatever reason."""
+        with ControlClient(self.control) as client:
+            sites = client.call("status")["sites"]
+        [drops] = [each["link"]["drops"] for each in sites if each["name"] == site]
+        return int(sum(drops.values()))
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")[-6000:]

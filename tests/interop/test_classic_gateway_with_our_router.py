@@ -27,6 +27,7 @@ from tests.interop.classic_gateway import ClassicClient, ClassicGateway
 from tests.interop.classic_links import KcpLink, Pump, TlsLink, connect
 from tests.interop.our_router import (
     SCHEMES,
+    Counted,
     MakeClient,
     MakeGateway,
     ended,
@@ -305,21 +306,25 @@ def flow_of(packet: bytes) -> bytes:
 
 @pytest.mark.parametrize("second", ["kcp", "tls"])
 @pytest.mark.parametrize("first", ["kcp", "tls"])
-def test_forwarding(pump: Pump, gateway: MakeGateway, first: str, second: str) -> None:
+def test_forwarding(
+    pump: Pump, gateway: MakeGateway, router: RouterProcess, first: str, second: str
+) -> None:
     a = gateway(first, "10.1.3.1", ["192.168.31.0/24"])
     b = gateway(second, "10.1.3.2", ["192.168.32.0/24"])
     packets = [icmp_echo("192.168.31.9", "192.168.32.9", n, number=n) for n in range(1400, 1473)]
     packets += [ipv4("192.168.31.9", "10.1.3.2", b""), ipv4("10.1.3.1", "10.1.3.2", bytes(3))]
     for packet in packets:
         a.send_packet(packet)
-    pump.until(lambda: len(b.packets) >= len(packets), "packets there")
+    counted = Counted(pump, router, b, "10.1.3.2")
+    counted.wait(len(packets))
     # Flows take turns, so only the order inside of each is kept.
-    assert sorted(b.packets, key=flow_of) == sorted(packets, key=flow_of)
+    counted.check(packets, flow_of)
     back = [icmp_echo("192.168.32.9", "192.168.31.9", n, number=n) for n in range(50)]
     for packet in back:
         b.send_packet(packet)
-    pump.until(lambda: len(a.packets) >= len(back), "packets back")
-    assert a.packets == back
+    counted = Counted(pump, router, a, "10.1.3.1")
+    counted.wait(len(back))
+    counted.check(back, flow_of)
     assert (a.violations, b.violations) == ([], [])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from functools import partial
 from random import Random
 
 import pytest
@@ -21,7 +20,7 @@ from tests.interop.classic_frames import (
 from tests.interop.classic_gateway import ClassicClient
 from tests.interop.classic_kcp import PUSH, ClassicKcp, Segment
 from tests.interop.classic_links import KcpLink, Pump
-from tests.interop.our_router import MakeGateway, ended, logged_in, still_served
+from tests.interop.our_router import Counted, MakeGateway, ended, logged_in, still_served
 from tests.interop.product import KEY, RouterProcess
 
 
@@ -33,7 +32,7 @@ def _router_survives(pump: Pump, router: RouterProcess) -> Iterator[None]:
     assert router.process.poll() is None, router.log()
 
 
-def test_lossy_path(pump: Pump, gateway: MakeGateway) -> None:
+def test_lossy_path(pump: Pump, gateway: MakeGateway, router: RouterProcess) -> None:
     a, b = gateway("kcp", "10.1.7.1"), gateway("kcp", "10.1.7.2")
     random = Random(7)
     for made in (a, b):
@@ -43,24 +42,24 @@ def test_lossy_path(pump: Pump, gateway: MakeGateway) -> None:
     packets = [ipv4("10.1.7.1", "10.1.7.2", n.to_bytes(2, "big") * 600) for n in range(300)]
     for packet in packets:
         a.send_packet(packet)
-    pump.until(lambda: len(b.packets) >= len(packets), "packets", 20)
-    assert b.packets == packets
+    counted = Counted(pump, router, b, "10.1.7.2")
+    counted.wait(len(packets), 20)
+    counted.check(packets)
     assert (a.violations, b.violations) == ([], [])
 
 
-def arrived(gateway: ClassicClient, count: int) -> bool:
-    return len(gateway.packets) >= count
-
-
-def test_bulk_stays_in_window_and_record_size(pump: Pump, gateway: MakeGateway) -> None:
+def test_bulk_stays_in_window_and_record_size(
+    pump: Pump, gateway: MakeGateway, router: RouterProcess
+) -> None:
     a, b = gateway("kcp", "10.1.7.3"), gateway("tls", "10.1.7.4")
     packets = [ipv4("10.1.7.4", "10.1.7.3", n.to_bytes(2, "big") * 700) for n in range(1500)]
+    counted = Counted(pump, router, a, "10.1.7.3")
     # No more at a time than may wait at the router without being dropped.
     for start in range(0, len(packets), 100):
         for packet in packets[start : start + 100]:
             b.send_packet(packet)
-        pump.until(partial(arrived, a, start + 100), "packets", 15)
-    assert a.packets == packets
+        counted.wait(start + 100, 15)
+    counted.check(packets)
     link = a.link
     assert isinstance(link, KcpLink)
     assert 0 < link.dtls.largest_record <= 1500
@@ -68,7 +67,9 @@ def test_bulk_stays_in_window_and_record_size(pump: Pump, gateway: MakeGateway) 
     assert (a.violations, b.violations) == ([], [])
 
 
-def test_closed_window_holds_the_router(pump: Pump, gateway: MakeGateway) -> None:
+def test_closed_window_holds_the_router(
+    pump: Pump, gateway: MakeGateway, router: RouterProcess
+) -> None:
     """The gateway stops reading: nothing beyond its window; a WINS starts the rest."""
     a, b = gateway("kcp", "10.1.7.5"), gateway("tls", "10.1.7.6")
     link = a.link
@@ -82,8 +83,9 @@ def test_closed_window_holds_the_router(pump: Pump, gateway: MakeGateway) -> Non
     pump.until(lambda: link.kcp.unused_window() == 0, "window full")
     still_served(pump, b)
     link.kcp.reading = True
-    pump.until(lambda: len(a.packets) >= len(packets), "the rest")
-    assert a.packets == packets
+    counted = Counted(pump, router, a, "10.1.7.5")
+    counted.wait(len(packets))
+    counted.check(packets)
     assert [v for v in a.violations if "4711" not in v] == []
 
 
