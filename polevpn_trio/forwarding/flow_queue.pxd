@@ -23,6 +23,7 @@ cdef class FlowQueue:
     cdef bint _ecn
     cdef double _target
     cdef double _interval
+    cdef double _tuned_for
     cdef double _used_at
     cdef double _delay
     cdef Py_ssize_t _packets
@@ -71,6 +72,7 @@ cdef class FlowQueue:
     cdef unsigned char[::1] _dropping
 
     cpdef tune(self, double target, double interval)
+    cpdef follow_path(self, double rtt)
 
     cpdef release_idle(self, double now)
 

@@ -32,6 +32,15 @@ TARGET = 0.005
 at the link's rate, or slow links lose packets for nothing."""
 INTERVAL = 0.100
 """Seconds for which a queue must stand; the longest usual round trip."""
+TARGET_SHARE = 0.6
+"""Share of the round trip for which packets may stand in a flow's queue: what CUBIC needs to keep
+the path full when it takes back three tenths of its window, and the dip of a recovery (RFC 6937)
+besides. Other flows do not wait behind them."""
+LONGEST_TARGET = 0.06
+INTERVAL_ROUNDS = 3.0
+"""Round trips that CoDel waits before it drops, and then again: within one the sender hears of it,
+with the queue counted, and within another it has slowed down. A second loss before that costs
+CUBIC three tenths more, for nothing."""
 FLOWS = 1024
 QUANTUM = 1514
 
@@ -47,6 +56,8 @@ _FIRST_BLOCKS = 64
 _FRAME_HEADER = 8
 # CoDel goes on with its last drop rate if it has to drop again within so many intervals.
 _RECENT_INTERVALS = 16.0
+# Share by which the round trip must have changed.
+_RETUNE = 0.2
 # Share of a new packet's delay in the smoothed one.
 _DELAY_GAIN = 0.0625
 
@@ -95,6 +106,7 @@ class FlowQueue:
         self._quantum = quantum
         self._ecn = ecn
         self.tune(target, interval)
+        self._tuned_for = 0.0
 
         self._used_at = 0.0
         self._delay = 0.0
@@ -132,6 +144,17 @@ class FlowQueue:
             raise ValueError(f"target {target} and interval {interval} must be positive, in order")
         self._target = target
         self._interval = interval
+
+    def follow_path(self, rtt: float) -> None:
+        """Let a flow stand as long as it takes to keep a path with this least round trip full.
+
+        In seconds; 0 if it is unknown.
+        """
+        if abs(rtt - self._tuned_for) > _RETUNE * self._tuned_for:
+            self._tuned_for = rtt
+            target = TARGET_SHARE * rtt
+            target = min(max(TARGET, target), LONGEST_TARGET)
+            self.tune(target, max(INTERVAL, INTERVAL_ROUNDS * rtt))
 
     def release_idle(self, now: float) -> None:
         """Give the memory back if no packet waits and none came for `IDLE_SHRINK` seconds."""

@@ -38,6 +38,9 @@ class Source(Protocol):
         ``now`` is Trio's time. There may be none, although some waited.
         """
 
+    def follow_path(self, rtt: float) -> None:
+        """Let what waits stand as long as a path with this least round trip, in seconds, needs."""
+
 
 @attrs.frozen
 class LinkStatistics:

@@ -8,6 +8,9 @@ to wait for. `EagerReads` makes these calls in place of Trio's own wait for the 
 Trio go on when Trio itself has something to do. Where it is not installed, the task makes them.
 
 `Timer` does the same for deadlines that come with packets, such as those of acknowledgements.
+
+Where datagrams of bulk come one by one over long paths, the wait is for several of them
+(`polevpn_trio.transport.moderation`).
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
+
+from polevpn_trio.transport.moderation import Moderation
 
 Handler = Callable[[], bool]
 """Takes what there is to read, a bounded amount of it, without waiting. False: do not call me any
@@ -52,6 +57,7 @@ class EagerReads(trio.abc.Instrument):
         self._epoll = select.epoll()
         self._epoll.register(trio_epoll, select.EPOLLIN)
         self._trio_must_run = False
+        self.moderation = Moderation()
 
     def add(self, fd: int, reader: _Reader) -> None:
         """Call the reader whenever there is something to read, until `remove`."""
@@ -97,6 +103,10 @@ class EagerReads(trio.abc.Instrument):
             until = deadline
             if self._timers:
                 until = min(until, self._timers[0][0] - self._ahead)
+            wait = self.moderation.look(now + self._ahead)
+            if wait > 0.0 and until > now:
+                time.sleep(min(wait, until - now))
+                now = time.perf_counter()
             if not self._serve(max(until - now, 0.0)):
                 # Trio will find the same, and not wait.
                 return
@@ -225,6 +235,13 @@ def notify_closing(fd: int) -> None:
     if reads is not None:
         reads.close_descriptor(fd)
     trio.lowlevel.notify_closing(fd)
+
+
+def note_path(rtt: float, now: float) -> None:
+    """Tell what is read eagerly that a path with this least round trip is in use; 0 if unknown."""
+    reads = _current.get()
+    if reads is not None:
+        reads.moderation.note_path(rtt, now)
 
 
 class Timer:

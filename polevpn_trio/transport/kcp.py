@@ -230,6 +230,8 @@ class KcpLink(Link):
         Packets that travel beside the stream have a queue of their own, which takes them all.
         """
         source = self._source
+        if source is not None and self._packets is None:
+            source.follow_path(self._congestion.least_rtt())
         while source is not None and source.waiting:
             most = min(self.room, SEND_BATCH_BYTES - self._conversation.unsent_bytes)
             if most <= 0:
@@ -259,6 +261,7 @@ class KcpLink(Link):
             if conversation.unsent_bytes < UNSENT_LIMIT and (oversize := packets.take_oversize()):
                 conversation.send(oversize)
         self._send_due(conversation, now)
+        eager.note_path(self._least_rtt(), now)
         if self._blocked:
             self._timer.stop()
         else:
@@ -293,6 +296,12 @@ class KcpLink(Link):
         elif now >= self._held_until:
             self._held_until = None
             carriage.give_up(now)
+
+    def _least_rtt(self) -> float:
+        """Give the least round trip of the way in use, in seconds; 0 before the first."""
+        if self._packets is None or self._in_stream:
+            return self._congestion.least_rtt()
+        return self._packets.least_rtt()
 
     def _path_counters(self, packets: PacketChannel) -> tuple[int, int, float]:
         """Of the way in use: datagrams sent and lost, and the shortest round trip of late."""

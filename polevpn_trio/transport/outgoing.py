@@ -118,6 +118,10 @@ class OutgoingQueue:
         self._stalled_since = now if self._flows.queued else math.inf
         return taken
 
+    def follow_path(self, rtt: float) -> None:
+        """Let a flow stand as long as a path with this least round trip, in seconds, needs."""
+        self._flows.follow_path(rtt)
+
     def convert(self, change: Callable[[FrameBatch], Iterable[FrameBatch]], now: float) -> None:
         """Put in place of the packets that wait what ``change`` makes of them."""
         waiting = []

@@ -16,21 +16,11 @@ from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.fec.controller import BaseLoss, PathCounters
 from polevpn_trio.fec.layer import RepairLayer, RepairStatistics
 from polevpn_trio.fec.symbols import OVERHEAD as REPAIR_OVERHEAD
-from polevpn_trio.forwarding.flow_queue import INTERVAL, LIMIT_BYTES, TARGET, FlowQueue
+from polevpn_trio.forwarding.flow_queue import LIMIT_BYTES, FlowQueue
 from polevpn_trio.forwarding.statistics import FlowQueueStatistics
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.datagram.conversation import DatagramConversation
 from polevpn_trio.kcp.datagram.statistics import DatagramStatistics
-
-TARGET_SHARE = 0.6
-"""Share of the round trip for which packets may stand in a flow's queue: what CUBIC needs to keep
-the path full when it takes back three tenths of its window, and the dip of a recovery (RFC 6937)
-besides. Other flows do not wait behind them."""
-LONGEST_TARGET = 0.06
-INTERVAL_ROUNDS = 3.0
-"""Round trips that CoDel waits before it drops, and then again: within one the sender hears of it,
-with the queue counted, and within another it has slowed down. A second loss before that costs
-CUBIC three tenths more, for nothing."""
 
 
 @attrs.frozen
@@ -66,7 +56,6 @@ class PacketChannel:
         queue_bytes: int = LIMIT_BYTES,
     ) -> None:
         chance = chance or random.SystemRandom()
-        self._tuned_for = 0.0
         self._offered: bytes | bytearray | memoryview = b""
         size = min(mtu, widest - REPAIR_OVERHEAD)
         self._queue = FlowQueue(chance.getrandbits(64), queue_bytes)
@@ -148,7 +137,7 @@ class PacketChannel:
             if rest:
                 self._queue.enqueue_batch(rest, now)
             self._queue.release_idle(now)
-            self._tune()
+            self._queue.follow_path(self._control.least_rtt())
         return count
 
     def _poll_repairs(self, repair: RepairLayer, now: float) -> int:
@@ -172,13 +161,9 @@ class PacketChannel:
             self._conversation.charge_repair(size, now)
         return count
 
-    def _tune(self) -> None:
-        """Let a flow's queue stand as long as it takes to keep a path of this length full."""
-        rtt = self._control.least_rtt()
-        if abs(rtt - self._tuned_for) > 0.2 * self._tuned_for:
-            self._tuned_for = rtt
-            target = min(max(TARGET, TARGET_SHARE * rtt), LONGEST_TARGET)
-            self._queue.tune(target, max(INTERVAL, INTERVAL_ROUNDS * rtt))
+    def least_rtt(self) -> float:
+        """Give the round trip without a queue, in seconds; 0 before the first."""
+        return self._control.least_rtt()
 
     def take_oversize(self) -> bytes:
         """Give the frames whose packets are too large for the conversation, and forget them."""

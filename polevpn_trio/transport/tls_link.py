@@ -8,6 +8,7 @@ from typing import NoReturn
 import trio
 
 from polevpn_trio.errors import LinkLost
+from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import (
     Buffer,
     Consume,
@@ -73,7 +74,9 @@ class TlsLink(TlsStreamLink):
         if not data:
             raise LinkLost("the peer closed the link")
         self._bytes_received += len(data)
-        self.heard = trio.current_time()
+        self.heard = now = trio.current_time()
+        # TCP joins what comes one by one already.
+        eager.note_path(0.0, now)
 
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None

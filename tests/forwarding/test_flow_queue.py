@@ -362,6 +362,30 @@ def test_the_target_can_be_tuned_to_a_slow_link() -> None:
     assert queue.statistics().dropped_codel == 0
 
 
+@pytest.mark.parametrize(
+    ("rtt", "delay", "stays_whole"),
+    [
+        (0.0, 0.02, False),
+        (0.0003, 0.02, False),
+        (0.05, 0.02, True),
+        (0.05, 0.04, False),
+        (0.3, 0.05, True),
+        (0.3, 0.08, False),
+    ],
+)
+def test_the_longer_the_path_the_longer_a_flow_may_stand(
+    rtt: float, delay: float, stays_whole: bool
+) -> None:
+    queue = FlowQueue(SEED)
+    queue.follow_path(rtt)
+    for step in range(3000):
+        now = step / 1000
+        queue.enqueue_batch(make_frame(1), now)
+        if now > delay:
+            queue.dequeue_batch(1500, now)
+    assert (queue.statistics().dropped_codel == 0) == stays_whole
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_packets_that_bear_a_mark_are_marked_not_dropped(version: int) -> None:
     queue = FlowQueue(SEED)

@@ -7,6 +7,7 @@ import gc
 import math
 import os
 import socket
+import time
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -35,6 +36,46 @@ def pipe() -> Iterator[tuple[int, int]]:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_all_is_read_in_order_and_timers_are_called_where_looks_wait_for_each_other(
+    mode: Mode,
+) -> None:
+    async def main() -> None:
+        got = bytearray()
+        due: list[float] = []
+        called = trio.Event()
+
+        def be_due() -> None:
+            due.append(trio.current_time() - start)
+            called.set()
+
+        def take() -> bool:
+            eager.note_path(0.05, trio.current_time())
+            got.extend(os.read(reading, 100))
+            return got[-1] != 255
+
+        def write() -> None:
+            for number in range(256):
+                os.write(writing, bytes((number,)))
+                time.sleep(0.0001)
+
+        with mode(), pipe() as (reading, writing):
+            start = trio.current_time()
+            timer = Timer(be_due)
+            timer.set(start + 0.005)
+            with trio.fail_after(20):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(timer.run)
+                    nursery.start_soon(trio.to_thread.run_sync, write)
+                    await while_readable(reading, take)
+                    await called.wait()
+                    timer.stop()
+        assert got == bytes(range(256))
+        [late] = due
+        assert late >= 0.005
+
+    trio.run(main)
 
 
 def test_the_handler_is_called_for_each_arrival_until_it_declines(mode: Mode) -> None:
