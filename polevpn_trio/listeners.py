@@ -66,9 +66,12 @@ def open_ports(config: RouterConfig) -> Ports:
 def open_udp(config: ListenerConfig) -> UdpSocket:
     """Open a UDP port. Raises HostError."""
     try:
-        return UdpSocket.bind(config.host, config.port)
+        udp = UdpSocket.bind(config.host, config.port)
     except OSError as error:
         raise advice.cannot_listen("udp", config.host, config.port, error) from error
+    # At once: who has become another user meanwhile may not.
+    udp.split_hellos()
+    return udp
 
 
 def open_tcp(config: ListenerConfig, congestion: str) -> list[socket.socket]:

@@ -4,7 +4,8 @@ The way of a received batch:
 
 1. `DtlsEndpoint.run` is the one receive loop of the socket. It looks at the sender's address
    and the type of the records, and awaits nothing on behalf of any peer. When more comes than it
-   can take in, established peers get sockets of their own (`own_socket.py`), which take turns.
+   can take in, established peers get sockets of their own (`own_socket.py`), which take turns;
+   ClientHellos have some at all times (`hello_sorting.py`), if whoever opened the port wants it so.
 2. Records of an established session go, undecrypted, to its owner if that is at leisure, else
    into the session's bounded channel.
 3. Whoever owns the session takes them from there and opens them with
@@ -249,6 +250,8 @@ class DtlsEndpoint:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._own_sockets.serve)
+                for hellos in self._udp.hello_sockets:
+                    nursery.start_soon(self._receive_hellos, hellos)
                 await self._udp.while_readable(self._take_turn)
         except* trio.ClosedResourceError:
             # The only way for an endpoint to end by itself: somebody closed it.
@@ -263,6 +266,13 @@ class DtlsEndpoint:
         if senders:
             self._own_sockets.give(address for address in senders if address in self._sessions)
         return True
+
+    async def _receive_hellos(self, udp: BatchSocket) -> None:
+        def take_turn() -> bool:
+            self._receive_turn(udp)
+            return True
+
+        await udp.while_readable(take_turn)
 
     def _receive_turn(self, udp: BatchSocket) -> list[Address]:
         """Receive from one socket; return who has sent something if there may be more."""

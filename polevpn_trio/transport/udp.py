@@ -14,6 +14,7 @@ import ipaddress
 import socket
 import sys
 from array import array
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -22,6 +23,7 @@ import trio
 from polevpn_trio.errors import HostError, LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.eager import Handler
+from polevpn_trio.transport.hello_sorting import HELLO_BUFFER_BYTES, HELLO_SOCKETS, sort_hellos
 
 Address = tuple[Any, ...]
 """A socket address as the kernel gives it: (host, port), and two more numbers for IPv6."""
@@ -85,6 +87,8 @@ class BatchSocket(Protocol):
     peer: Address | None
     last_error: OSError | None
 
+    @property
+    def hello_sockets(self) -> Sequence[BatchSocket]: ...
     def receive_batch_nowait(self) -> tuple[bytes, int, Address]: ...
     def send_batch_nowait(
         self,
@@ -120,6 +124,7 @@ class UdpSocket:
         *,
         gso: bool = True,
         gro: bool = True,
+        receive_buffer: int = SOCKET_BUFFER_BYTES,
     ) -> None:
         sock.setblocking(False)
         self.family: int = sock.family
@@ -141,8 +146,10 @@ class UdpSocket:
         self._full = 0
         self.last_error: OSError | None = None
         """The last error that the network reported: a hint for messages, no more."""
-        _enlarge(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
-        _enlarge(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF)
+        self.hello_sockets: tuple[UdpSocket, ...] = ()
+        """Those that `split_hellos` has opened. They are closed with this one."""
+        _size_buffer(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
+        _size_buffer(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         # Rather fragments than a black hole, should a path be narrower than what we send.
         _try_option(sock, socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         if sock.family == socket.AF_INET6:
@@ -201,24 +208,60 @@ class UdpSocket:
         """
         self._check_open()
         sock = None
+        # Allowed by the sockets that share the port while we do it, and to nobody else after: who
+        # starts a second router by mistake shall be told that the port is in use.
+        sharing = (self._socket, *(each._socket for each in self.hello_sockets))
         try:
-            sock = socket.socket(self.family, socket.SOCK_DGRAM)
-            # Allowed by the shared socket while we do it, and to nobody else after: who starts a
-            # second router by mistake shall be told that the port is in use.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self.family == socket.AF_INET6:
-                only = self._socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-            sock.bind(self._socket.getsockname())
+            for each in sharing:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock = self._open_beside(socket.SO_REUSEADDR)
             sock.connect(address)
         except OSError:
             if sock is not None:
                 sock.close()
             return None
         finally:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            for each in sharing:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         return UdpSocket(sock, address, gso=self.gso, gro=self.gro)
+
+    def split_hellos(self) -> None:
+        """Have ClientHellos of DTLS come to `hello_sockets` from now on, and all else here.
+
+        Where the kernel does not do that, nothing changes. Any of the sockets may get, for a
+        moment, what is another's.
+        """
+        self._check_open()
+        opened: list[socket.socket] = []
+        try:
+            # Who binds without that option, as a second router does, still finds the port in use.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            while len(opened) < HELLO_SOCKETS:
+                opened.append(self._open_beside(socket.SO_REUSEPORT))
+            sort_hellos(self._socket)
+        except OSError:
+            for sock in opened:
+                sock.close()
+            _try_option(self._socket, socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+            return
+        self.hello_sockets = tuple(
+            UdpSocket(sock, gso=False, gro=self.gro, receive_buffer=HELLO_BUFFER_BYTES)
+            for sock in opened
+        )
+
+    def _open_beside(self, option: int) -> socket.socket:
+        """Open a socket on the same port, which ``option`` of both allows. Raises OSError."""
+        sock = socket.socket(self.family, socket.SOCK_DGRAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+            if self.family == socket.AF_INET6:
+                only = self._socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+            sock.bind(self._socket.getsockname())
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     # 1. Receive
 
@@ -397,6 +440,8 @@ class UdpSocket:
         if self._closed:
             return
         self._closed = True
+        for each in self.hello_sockets:
+            each.close()
         # Outside of Trio nobody can be waiting.
         with contextlib.suppress(RuntimeError):
             eager.notify_closing(self._socket.fileno())
@@ -430,10 +475,10 @@ def _try_option(sock: socket.socket, level: int, option: int, value: int) -> boo
     return True
 
 
-def _enlarge(sock: socket.socket, forced: int, asked: int) -> None:
-    """Enlarge a socket buffer, beyond the system's limit if we are permitted to."""
-    if not _try_option(sock, socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES):
-        _try_option(sock, socket.SOL_SOCKET, asked, SOCKET_BUFFER_BYTES)
+def _size_buffer(sock: socket.socket, forced: int, asked: int, size: int) -> None:
+    """Have a socket buffer of ``size`` bytes, beyond the system's limit if we are permitted to."""
+    if not _try_option(sock, socket.SOL_SOCKET, forced, size):
+        _try_option(sock, socket.SOL_SOCKET, asked, size)
 
 
 def _reason(error: OSError) -> str:

@@ -56,6 +56,7 @@ class MemorySocket:
     """A UdpSocket on a `Network`, which merges what it receives as GRO does."""
 
     family: int = trio.socket.AF_INET
+    hello_sockets: tuple[MemorySocket, ...] = ()
 
     def __init__(self, network: Network, address: Address, peer: Address | None = None) -> None:
         self.peer = peer

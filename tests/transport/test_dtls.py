@@ -392,13 +392,16 @@ def test_unusable_certificates_are_one_clear_line(certificates: Any, tmp_path: P
 # --- The real thing -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("hellos", ["sorted", "not sorted"])
 @pytest.mark.parametrize("offload", [True, False])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_over_real_sockets(certificates: Any, host: str, offload: bool) -> None:
+def test_over_real_sockets(certificates: Any, host: str, offload: bool, hellos: str) -> None:
     async def main() -> None:
         certificate = certificates.rsa
         context = server_context(certificate.cert_file, certificate.key_file)
         udp = UdpSocket.bind(host, 0, gso=offload, gro=offload)
+        if hellos == "sorted":
+            udp.split_hellos()
         server = DtlsEndpoint(udp)
         client = DtlsEndpoint(UdpSocket.connect(udp.getsockname(), gso=offload, gro=offload))
         put, accepted = trio.open_memory_channel[DtlsSession](1)
@@ -416,6 +419,8 @@ def test_over_real_sockets(certificates: Any, host: str, offload: bool) -> None:
                 )
                 session = await client.connect(udp.getsockname(), dtls.client_context(), timeout=10)
                 theirs = await accepted.receive()
+                for each in udp.hello_sockets:
+                    assert each.statistics().datagrams_received == 1
                 batch = [bytes([n]) * 1350 for n in range(46)]
                 for sender, receiver in ((session, theirs), (theirs, session)):
                     for _ in range(20):
