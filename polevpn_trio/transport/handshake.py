@@ -166,8 +166,9 @@ def take_over(connection: SSL.Connection, guard: FlightGuard, *, client: bool) -
     )
 
 
-HELLO_INTERVAL = 0.6
-"""Seconds between repetitions of an unanswered ClientHello."""
+HELLO_INTERVALS = (0.15, 0.3, 0.6)
+"""Seconds between repetitions of an unanswered ClientHello; the last holds for all that follow.
+The first ones are short for the sake of who is called in a flood, of which half is answered."""
 
 
 class HandshakeSocket(trio.socket.SocketType):
@@ -246,8 +247,9 @@ class HandshakeSocket(trio.socket.SocketType):
         The timer of RFC 6347 doubles, and would have a router that has just come back wait for
         seconds; a hello is small, and a repeated one is answered without any state.
         """
+        pauses = iter(HELLO_INTERVALS)
         while not self._answered:
-            await trio.sleep(HELLO_INTERVAL)
+            await trio.sleep(next(pauses, HELLO_INTERVALS[-1]))
             if self._hello is not None and not self._answered:
                 self.send_nowait(self._hello, address)
 

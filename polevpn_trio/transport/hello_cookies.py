@@ -20,9 +20,14 @@ from polevpn_trio.errors import BadPacket
 CHALLENGES_PER_SECOND = 10_000
 """HelloVerifyRequests in a second: a fifth of a core or so (bench/strangers.py). Were there more, a
 new site would be answered sooner in a flood, and less be left for the others. As a gateway asks
-again every 0.6 s (`handshake.HELLO_INTERVAL`), half of all are enough for it."""
+again soon (`handshake.HELLO_INTERVALS`), half of all are enough for it."""
 CHALLENGE_BURST = 1000
 """As many at once: sites of a router that comes back may all call it at the same moment."""
+
+SECOND_CHALLENGES_PER_SECOND = 500
+"""Of all, to those who have brought a cookie that is not good. Honest ones have that from before
+the router was started anew, or have taken a minute to bring it back; most are made up."""
+SECOND_CHALLENGE_BURST = 200
 
 KEY_BYTES = trio_dtls.KEY_BYTES
 COOKIE_BYTES = trio_dtls.COOKIE_LENGTH
@@ -62,7 +67,8 @@ _AFTER_NUMBER = b"".join(
 class HelloCookies:
     """Makes cookies that `trio.DTLSEndpoint` takes for its own, having the same ``key``.
 
-    Answers no more than ``per_second``, and ``burst`` at once.
+    Answers no more than ``per_second``, and ``burst`` at once; `SECOND_CHALLENGES_PER_SECOND` of
+    these to cookies that are not good.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class HelloCookies:
         salt = os.urandom(_SALT_BYTES - 1)
         self._salts = (salt + b"\0", salt + b"\1")
         self._budget = TokenBucket(per_second, burst, now)
+        self._second_budget = TokenBucket(SECOND_CHALLENGES_PER_SECOND, SECOND_CHALLENGE_BURST, now)
 
     def challenge_untrusted(
         self, hello: bytes, address: tuple[object, ...], now: float
@@ -95,7 +102,7 @@ class HelloCookies:
             its_tick = tick - ((cookie[_SALT_BYTES - 1] ^ tick) & 1)
             if hmac.compare_digest(cookie, self._cookie(max(its_tick, 0), address, rest)):
                 return None
-        if not self._budget.take(now):
+        if (cookie and not self._second_budget.take(now)) or not self._budget.take(now):
             self.unanswered += 1
             return b""
         return b"".join((_BEFORE_NUMBER, number, _AFTER_NUMBER, self._cookie(tick, address, rest)))

@@ -18,6 +18,7 @@ from polevpn_trio.transport.hello_cookies import (
     CHALLENGE_BURST,
     CHALLENGES_PER_SECOND,
     COOKIE_BYTES,
+    SECOND_CHALLENGE_BURST,
     HelloCookies,
 )
 from tests.transport.memory_network import run
@@ -86,15 +87,32 @@ def test_a_flood_is_answered_up_to_a_bound_and_holds_up_nobody_who_has_a_cookie(
     made_up = with_cookie(first, bytes(COOKIE_BYTES))
     answers = [
         cookies.challenge_untrusted((first, made_up)[number % 2], HOST, 0.0)
-        for number in range(CHALLENGE_BURST + 500)
+        for number in range(2 * CHALLENGE_BURST)
     ]
     assert sum(map(bool, answers)) == CHALLENGE_BURST - 1
-    assert cookies.unanswered == answers.count(b"") == 501
+    assert cookies.unanswered == answers.count(b"") == CHALLENGE_BURST + 1
     assert cookies.challenge_untrusted(proven, OTHER, 0.0) is None
     # Some time later, as many again as that time allows.
     later = 0.1
     answers = [cookies.challenge_untrusted(first, HOST, later) for _ in range(CHALLENGE_BURST)]
     assert sum(map(bool, answers)) == pytest.approx(CHALLENGES_PER_SECOND * later, abs=1)
+
+
+def test_cookies_that_are_made_up_take_few_answers_from_those_who_have_none() -> None:
+    cookies, first = HelloCookies(0.0), hello()
+    proven = with_cookie(first, cookie_in(cookies.challenge_untrusted(first, OTHER, 0.0)))
+    answered = []
+    kinds = [with_cookie(first, bytes(size)) for size in (1, COOKIE_BYTES, 255)]
+    for made_up in kinds:
+        tries = range(SECOND_CHALLENGE_BURST // 2)
+        answers = [cookies.challenge_untrusted(made_up, HOST, 1.0) for _ in tries]
+        answered.append(sum(map(bool, answers)))
+    assert answered == [SECOND_CHALLENGE_BURST // 2] * 2 + [0]
+    assert cookies.unanswered == SECOND_CHALLENGE_BURST // 2
+    assert cookies.challenge_untrusted(proven, OTHER, 1.0) is None
+    assert cookies.challenge_untrusted(first, HOST, 1.0)
+    # And later there are some for them again.
+    assert cookies.challenge_untrusted(kinds[-1], HOST, 1.1)
 
 
 def test_trio_takes_our_cookies_for_its_own() -> None:
