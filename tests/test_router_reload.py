@@ -203,6 +203,24 @@ def test_whoever_came_by_the_shared_key_goes_when_that_is_replaced_for_good() ->
     with_router(body)
 
 
+def test_who_has_sent_the_key_as_it_is_goes_when_that_is_forbidden_and_nobody_comes_so() -> None:
+    async def body(world: World) -> None:
+        client = world.connect()
+        await client.join("10.8.0.1")
+        assert await adopt(world, attrs.evolve(CONFIG, classic=False)) == (
+            "kcp 198.51.100.1:50000",
+        )
+        another = world.connect(number=2)
+        await another.say(codec.AUTH, key=CONFIG.key)
+        await trio.sleep(1)
+        assert client.ended_at is not None
+        assert another.ended_at is not None
+        [answer] = another.of(codec.AUTH)
+        assert answer.payload == b'{"error":"invalid key"}'
+
+    with_router(body)
+
+
 @pytest.mark.usefixtures("clock")
 def test_a_site_is_cut_off_when_its_time_is_up(caplog: pytest.LogCaptureFixture) -> None:
     until = NOON + datetime.timedelta(seconds=600)
