@@ -18,13 +18,11 @@ ROUTER = "polevpn-trio-router"
 SOURCE = "/source"
 """The checkout, as far as the page needs it."""
 
-CONFIGURATION = {
-    "kcp": {"listen": ":443", "cert_file": "server.crt", "key_file": "server.key"},
-    "key": "a long secret of your own",
-}
+SHOWN = {"listen": ":443", "cert_file": "server.crt", "key_file": "server.key"}
+CONFIGURATION = {"kcp": SHOWN, "gateways_directory": "sites"}
 GATEWAY = {
     "route_server": "kcp://127.0.0.1:443",
-    "key": CONFIGURATION["key"],
+    "key": "a long secret of your own",
     "gateway": "10.8.0.2",
     "local_networks": ["192.168.1.0/24"],
     "forward": True,
@@ -37,6 +35,7 @@ def booted(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
     source = image.files / SOURCE.removeprefix("/")
     shutil.copytree(ROOT / "conf/systemd", source / "conf/systemd")
     (source / "router.json").write_text(json.dumps(CONFIGURATION))
+    (source / "gateway.json").write_text(json.dumps(GATEWAY))
     log = tmp_path_factory.mktemp("systemd") / "log"
     words = ["/lib/systemd/systemd", "--log-target=journal", "--show-status=no"]
     with machine(image.files, log, words, {"container": "lab"}) as running:
@@ -44,7 +43,12 @@ def booted(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         running.wait(
             "booted", lambda: running.run("systemctl", "is-active", "multi-user.target")[0] == 0
         )
-        assert running.run("polevpn-trio", "keys", "router", "--directory", SOURCE)[0] == 0
+        for keys in (
+            ("router", "--directory", SOURCE, "--name", "203.0.113.5"),
+            ("site", "office", "--config", f"{SOURCE}/router.json"),
+        ):
+            status, said = running.run("polevpn-trio", "keys", *keys)
+            assert status == 0, said
         yield running
 
 
@@ -73,6 +77,7 @@ def told(running: Machine, unit: str, *properties: str) -> list[str]:
 
 def test_the_router_is_started_watched_reloaded_and_started_anew(booted: Machine) -> None:
     follow(booted, "systemd-sysusers")
+    follow(booted, "cp -r sites")
     follow(booted, "enable --now polevpn-trio-router")
     # Type=notify: it has said by itself that it is ready.
     assert told(booted, ROUTER, "ActiveState", "SubState", "NRestarts") == [
@@ -81,7 +86,10 @@ def test_the_router_is_started_watched_reloaded_and_started_anew(booted: Machine
         "0",
     ]
     booted.wait("a status", lambda: "site" in told(booted, ROUTER, "StatusText")[0])
-    assert booted.run("polevpn-trio", "status")[0] == 0
+    # It answers, and its one site has not come yet.
+    status, said = booted.run("polevpn-trio", "status")
+    assert status == 1, said
+    assert "site office: down" in said
 
     changed = {**CONFIGURATION, "log_level": "debug"}
     booted.run("sh", "-c", f"echo '{json.dumps(changed)}' > /etc/polevpn/router.json")
@@ -90,6 +98,10 @@ def test_the_router_is_started_watched_reloaded_and_started_anew(booted: Machine
     assert status == 0, said
     booted.wait("reloaded", lambda: "log_level at once" in journal(booted))
     assert told(booted, ROUTER, "MainPID", "ActiveState") == [first, "active"]
+
+    # What root's `keys` writes can be read by the user that the router runs as.
+    follow(booted, "keys site cloud")
+    booted.wait("a new site", lambda: "gateways at once (added cloud)" in journal(booted))
 
     booted.run("kill", "-KILL", first)
     booted.wait(
@@ -118,10 +130,6 @@ def test_the_router_is_started_watched_reloaded_and_started_anew(booted: Machine
 
 
 def test_a_gateway_runs_without_root_and_takes_back_what_it_changed(booted: Machine) -> None:
-    file = "/etc/polevpn/berlin.json"
-    booted.run("sh", "-c", f"echo '{json.dumps(GATEWAY)}' > {file}")
-    booted.run("chgrp", "polevpn", file)
-    booted.run("chmod", "640", file)
     follow(booted, "polevpn-trio-gateway@berlin")
     unit = "polevpn-trio-gateway@berlin"
     assert told(booted, unit, "ActiveState", "User") == ["active", "polevpn"]
@@ -153,7 +161,7 @@ def test_larger_buffers_stand_where_a_boot_finds_them(booted: Machine) -> None:
 
 
 def test_without_systemd_root_starts_it_and_it_becomes_the_user(booted: Machine) -> None:
-    own = json.dumps({**CONFIGURATION, "user": "polevpn"})
+    own = json.dumps({"kcp": SHOWN, "key": GATEWAY["key"], "user": "polevpn"})
     booted.run(
         "sh", "-c", f"userdel polevpn; rm -r /etc/polevpn; echo '{own}' > {SOURCE}/router.json"
     )
