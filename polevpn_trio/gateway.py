@@ -27,7 +27,7 @@ from polevpn_trio.frames.messages import (
 from polevpn_trio.frames.segmentation import Segmenter
 from polevpn_trio.gateway_login import LONGEST_ERROR, Login
 from polevpn_trio.hand_over import BEAT, ControlFrames
-from polevpn_trio.management.answers import CertificateStatus, trouble_of
+from polevpn_trio.management.answers import CertificateStatus, Trouble, trouble_of
 from polevpn_trio.management.certificate_status import certificates_of
 from polevpn_trio.management.gateway_view import GatewayView
 from polevpn_trio.management.measures import device_drops
@@ -170,6 +170,7 @@ class Gateway:
             # Without a link they would only become old.
             self._no_link += self.outgoing.discard(trio.current_time())
             trouble = trouble_of(connection.reason)
+            trouble = Trouble(trouble.what, trouble.advice or advice.ROUTER_LEFT)
             self.uplinks.lost(trouble, trio.current_time())
             connection.log.warning(
                 "link to %s lost: %s", connection.link.peer, trouble.what, advice=trouble.advice

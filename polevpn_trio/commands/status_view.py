@@ -40,14 +40,14 @@ def verdict(status: Status) -> str:
     """Everything in one line."""
     sites = status["sites"]
     if status["role"] == "gateway":
-        state = sites[0]["state"]
-        return {UP: "up", DEGRADED: "up, but look at this", DOWN: "DOWN"}[state]
+        return {UP: "up", DEGRADED: "up, but look at this", DOWN: "DOWN"}[status["state"]]
     down = sum(site["state"] == DOWN for site in sites)
     degraded = sum(site["state"] == DEGRADED for site in sites)
     if not sites:
         return "no site has connected yet"
     if not down and not degraded:
-        return f"all {len(sites)} sites up" if len(sites) > 1 else "1 site up"
+        look = ", but look at this" if status["state"] == DEGRADED else ""
+        return (f"all {len(sites)} sites up" if len(sites) > 1 else "1 site up") + look
     parts = [f"{down} of {len(sites)} sites DOWN"] if down else []
     if degraded:
         parts.append(f"{degraded} to look at")
@@ -350,7 +350,9 @@ def lines(status: Status) -> Iterator[str]:
     """The same in plain lines, which grep and mails can bear: one for each site and trouble."""
     name = status["instance"] or status["role"]
     facts = f"running for {units.duration(status['uptime'])}, pid {status['pid']}"
-    yield f"{name}: {status['state']}: {verdict(status)} ({facts}, kernels {status['kernels']})"
+    # There the verdict is the state already.
+    state = "" if status["role"] == "gateway" else f"{status['state']}: "
+    yield f"{name}: {state}{verdict(status)} ({facts}, kernels {status['kernels']})"
     for trouble in status["troubles"]:
         yield f"{name}: warning: {_line(trouble)}"
     for site in by_urgency(list(status["sites"])):

@@ -189,7 +189,11 @@ class PolicyStatus:
 
 @attrs.frozen
 class Status:
-    """Everything at a glance. ``state`` is the worst of the sites'."""
+    """Everything at a glance.
+
+    ``state`` is the worst of the sites', and at least degraded while a reload has left something to
+    do: confirm it, restart, correct the file.
+    """
 
     role: str
     instance: str

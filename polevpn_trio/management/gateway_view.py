@@ -18,6 +18,7 @@ from polevpn_trio.management.answers import (
     Routes,
     Status,
     Step,
+    worst,
 )
 from polevpn_trio.management.roster import info
 from polevpn_trio.management.uplinks import Uplinks
@@ -66,9 +67,10 @@ class GatewayView:
             await trio.sleep_until(started + over)
         now = trio.current_time()
         site = self.uplinks.status(now, before, now - started)
+        program = self.program.status()
         return attrs.evolve(
-            self.program.status(),
-            state=site.state,
+            program,
+            state=worst([program.state, site.state]),
             sites=(site,),
             servers=self.uplinks.servers(now),
             drops={name: count for name, count in self.drops().items() if count},

@@ -58,9 +58,10 @@ class RouterView:
                 await trio.lowlevel.checkpoint()
             sites.append(site.status(now, before.get(site), now - started))
         statistics = self.table.forwarder.statistics()
+        program = self.program.status()
         return attrs.evolve(
-            self.program.status(),
-            state=worst([site.state for site in sites]),
+            program,
+            state=worst([program.state, *(site.state for site in sites)]),
             sites=tuple(sites),
             forwarded=statistics.forwarded,
             drops=drops_of(statistics),

@@ -40,8 +40,8 @@ NOT_IPV4_ADVICE = (
     "that site's gateway knows only IPv4: run this implementation there, with native on"
 )
 SAME_NETWORK_ADVICE = (
-    "two sites name the same network: the last one has it; correct local_networks of one of them, "
-    "unless the other is its standby"
+    "unless one is the other's standby, correct local_networks of one of them; for known sites a "
+    "`priority` decides"
 )
 
 Claims = Sequence[Claim]

@@ -13,7 +13,7 @@ import trio
 from polevpn_trio import __version__, kernels
 from polevpn_trio.control import advice
 from polevpn_trio.forwarding.forwarder import Address
-from polevpn_trio.management.answers import Explanation, Routes, Status, Trouble, worst
+from polevpn_trio.management.answers import DEGRADED, UP, Explanation, Routes, Status, Trouble
 from polevpn_trio.management.events import EventLog
 from polevpn_trio.management.instances import ControlSocket
 from polevpn_trio.nursery_tree import NodeSnapshot
@@ -75,7 +75,7 @@ class Program:
             uptime=trio.current_time() - self.started,
             config=str(self.config_file),
             kernels=_kernels(),
-            state=worst([]),
+            state=DEGRADED if self.notices else UP,
             troubles=(
                 *self.notices,
                 *(Trouble(warning, advice.CHECK) for warning in self.warnings),

@@ -89,6 +89,12 @@ def test_everything_in_one_line(sites: list[dict[str, object]], text: str) -> No
     assert status_view.verdict(status(*sites)) == text
 
 
+def test_what_a_reload_has_left_to_do_is_in_the_verdict() -> None:
+    assert status_view.verdict(status(site("berlin"), state="degraded")) == (
+        "1 site up, but look at this"
+    )
+
+
 def test_a_gateway_shows_its_servers() -> None:
     servers = [
         {

@@ -196,10 +196,13 @@ def test_what_is_not_confirmed_in_time_is_rolled_back(caplog: pytest.LogCaptureF
             "router.json: not confirmed within 30 s, so it was rolled back",
             "an old one",
         ]
+        # A warning of the file is none of a monitor's business; that it is not what runs, is.
+        assert world.program.status().state == "degraded"
         answer = await world.reloader.confirm()
         assert (answer.outcome, len(answer.problems)) == ("refused", 1)
         # The file is as it was: it can be applied again.
         assert (await world.reload(BETTER)).outcome == "applied"
+        assert world.program.status().state == "up"
 
     with_program(body)
     advice = [
