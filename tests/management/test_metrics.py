@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import attrs
@@ -211,6 +213,20 @@ def test_names_and_help_follow_the_conventions(status: Status) -> None:
             assert sample.name.endswith("_total") == (family.type == "counter")
         if any(unit in family.name for unit in ("milli", "kilo", "percent")):
             pytest.fail(f"{family.name} is not in base units")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_to_complain_of() -> None:
+    for status in (router(site("berlin"), site("oslo", "down")), gateway()):
+        done = subprocess.run(
+            ["promtool", "check", "metrics"],
+            input=text(status),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_reference_lists_every_metric_and_no_other() -> None:
