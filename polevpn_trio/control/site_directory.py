@@ -186,7 +186,8 @@ def _read_directory(top: Members, directory: Path, sites: dict[str, KnownSite]) 
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         top.problem(
-            "gateways_directory", f"{directory} cannot be read: {reason}, expected a directory"
+            "gateways_directory",
+            f"{directory} cannot be read: {reason}, expected a directory (`keys site` makes it)",
         )
         return
     if len(files) > MAX_SITES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from polevpn_trio.control.config import (
     GatewayConfig,
@@ -42,7 +42,7 @@ def _router(config: RouterConfig) -> Iterator[tuple[str, str]]:
         yield "kcp", _listener("UDP", config.kcp)
     if config.tls is not None:
         yield "tls and wss", _listener("TCP", config.tls)
-    yield "dialect", _dialect(config.features if config.native else None)
+    yield "dialect", _dialect(config)
     yield (
         "timeouts",
         f"login {config.auth_timeout:g} s, without heartbeat {config.idle_timeout:g} s",
@@ -70,7 +70,7 @@ def _gateway(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     if config.name:
         yield "known there as", config.name
     yield "verified", str(config.router_trust)
-    yield "dialect", _dialect(config.features if config.native else None)
+    yield "dialect", _dialect(config)
     yield "timeouts", f"each attempt {config.connect_timeout:g} s"
     yield "tcp", _congestion(config.tcp_congestion)
     yield from _kcp_options(config.kcp_options)
@@ -109,12 +109,13 @@ def _dashboard(dashboard: DashboardConfig) -> str:
     return f"{scheme}://{host}:{dashboard.port}/, history in {dashboard.history}"
 
 
-def _dialect(features: Collection[str] | None) -> str:
-    if features is None:
+def _dialect(config: RouterConfig | GatewayConfig) -> str:
+    if not config.native:
         return "classic only"
-    absent = [name for name in FEATURES if name not in features]
+    absent = [name for name in FEATURES if name not in config.features]
     without = f" without {', '.join(absent)}" if absent else ""
-    return f"native{without}, classic with the originals"
+    with_originals = "classic with the originals" if config.classic else "none with the originals"
+    return f"native{without}, {with_originals}"
 
 
 def _congestion(name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 
+import attrs
+
 from polevpn_trio.control.config import (
     GatewayConfig,
     KcpOptions,
@@ -97,6 +99,8 @@ def test_features_that_are_left_out() -> None:
         features=("datagram", "fec", "handover", "ipv6", "whole"),
     )
     assert "dialect native without gso, classic with the originals" in lines(config)
+    strict = attrs.evolve(config, classic=False)
+    assert "dialect native without gso, none with the originals" in lines(strict)
     config = RouterConfig(path=Path("router.json"), key=SECRET, features=())
     assert (
         "dialect native without datagram, fec, gso, handover, ipv6, whole, "
