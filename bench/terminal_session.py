@@ -49,7 +49,7 @@ class Session:
 
     def give(self, host: Host, line: str, *, shown: bool = True, stdin: str = "") -> str:
         """Give a command in the folder of the host's files; return what it printed to stdout."""
-        words = shlex.split(line)
+        words = [word for word in shlex.split(line) if word != "sudo"]
         words[:1] = [sys.executable, "-m", "polevpn_trio"]
         feed = f"cd {Host.FILES} && printf %s {shlex.quote(stdin)} | {shlex.join(words)}"
         done = host.run(
@@ -99,7 +99,7 @@ def record(lab: Lab) -> Text:
         file = str(Host.FILES / "gateway.json")
         gateways.append(program(site.gateway, ["gateway", "--config", file], site.name))
     overlay.wait_for_path(sites[0].lan_host, sites[1].lan_host_address)
-    session.give(router, f"{PROGRAM} status")
+    session.give(router, f"sudo {PROGRAM} status")
     gateways[1].stop()
 
     def missed() -> bool:
@@ -107,9 +107,9 @@ def record(lab: Lab) -> Text:
         return bool(json.loads(answer)["state"] == "down")
 
     wait_until(missed, PATIENCE, "the router to miss a site")
-    session.give(router, f"{PROGRAM} status")
+    session.give(router, f"sudo {PROGRAM} status")
     ends = f"{sites[0].lan_host_address} {sites[1].lan_host_address}"
-    session.give(router, f"{PROGRAM} explain {ends}")
+    session.give(router, f"sudo {PROGRAM} explain {ends}")
     return session.text
 
 

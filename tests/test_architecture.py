@@ -130,6 +130,14 @@ def test_a_warning_in_the_log_says_what_to_do(module: str) -> None:
                     )
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != "lab"])
+def test_what_a_machine_refuses_comes_with_what_to_do(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        match node:
+            case ast.Call(func=ast.Name(id="HostError"), keywords=given):
+                assert "advice" in {each.arg for each in given}, f"{module}, line {node.lineno}"
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_kernel_has_its_types_beside_it(kernel: str) -> None:
     assert kernel in MODULES

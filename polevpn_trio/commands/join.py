@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from polevpn_trio.control import addresses
+from polevpn_trio.control.advice import CANNOT_WRITE
 from polevpn_trio.control.commented_json import read
 from polevpn_trio.control.config import GatewayConfig, load_gateway, parse_gateway
 from polevpn_trio.control.join_string import MAX_STRING, MEMBERS, read_join_string
@@ -41,7 +42,9 @@ def join_command(options: argparse.Namespace) -> int:
     except FileExistsError:
         raise ConfigError(output, "", "is there already, expected --force") from None
     except OSError as error:
-        raise HostError(f"{output} cannot be written: {error.strerror or error}") from None
+        raise HostError(
+            f"{output} cannot be written: {error.strerror or error}", advice=CANNOT_WRITE
+        ) from None
     _tell(config)
     return 0
 

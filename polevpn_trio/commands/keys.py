@@ -19,6 +19,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from polevpn_trio.control import addresses
+from polevpn_trio.control.advice import CANNOT_WRITE
 from polevpn_trio.control.certificates import Unfit, read_certificate
 from polevpn_trio.control.commented_json import read
 from polevpn_trio.control.config import RouterConfig, load_router
@@ -399,7 +400,8 @@ def _write(file: Path, text: str, *, replace: bool, mode: int = SECRET_MODE) -> 
 
 
 def _cannot_write(file: Path, error: OSError | ValueError) -> HostError:
-    return HostError(f"{file} cannot be written: {getattr(error, 'strerror', None) or error}")
+    reason = getattr(error, "strerror", None) or error
+    return HostError(f"{file} cannot be written: {reason}", advice=CANNOT_WRITE)
 
 
 def _say(line: str) -> None:

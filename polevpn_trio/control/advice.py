@@ -86,6 +86,12 @@ NO_UDP = (
 NO_TCP = "see whether the router runs, and whether a firewall on the way lets TCP to its port"
 
 
+# --- Both, about this machine
+
+CANNOT_WRITE = "make its folder, or let this user write there"
+NO_SOCKET = "`doctor` tells whether open files are short; `ulimit -n` gives more"
+
+
 def cannot_listen(protocol: str, host: str, port: int, error: OSError) -> HostError:
     """The error for a port ("udp" or "tcp") that cannot be had."""
     advice = {

@@ -29,6 +29,8 @@ except (ImportError, AttributeError):
 _EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
 _EXPORTER_BYTES = 32
 
+_PAIR_ADVICE = "both must be PEM, and belong together; `keys router` makes such a pair"
+
 
 class DirectCalls:
     """`recv_into` and `send` of a connection, which do and raise what pyOpenSSL's do.
@@ -85,12 +87,16 @@ def use_pair(context: SSL.Context, cert_file: Path, key_file: Path) -> None:
     try:
         context.use_certificate_chain_file(str(cert_file))
     except SSL.Error as error:
-        raise HostError(f"cannot use the certificate {cert_file}: {reason_of(error)}") from error
+        raise HostError(
+            f"cannot use the certificate {cert_file}: {reason_of(error)}", advice=_PAIR_ADVICE
+        ) from error
     try:
         context.use_privatekey_file(str(key_file))
         context.check_privatekey()
     except SSL.Error as error:
-        raise HostError(f"cannot use the key {key_file}: {reason_of(error)}") from error
+        raise HostError(
+            f"cannot use the key {key_file}: {reason_of(error)}", advice=_PAIR_ADVICE
+        ) from error
 
 
 def ask_for_certificate(context: SSL.Context) -> None:

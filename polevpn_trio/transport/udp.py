@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from polevpn_trio.control import advice
 from polevpn_trio.errors import HostError, LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.eager import Handler
@@ -169,7 +170,7 @@ class UdpSocket:
         try:
             sock = socket.socket(family, socket.SOCK_DGRAM)
         except OSError as error:
-            raise HostError(f"cannot open a UDP socket: {_reason(error)}") from error
+            raise _no_socket(error) from error
         try:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
@@ -177,7 +178,10 @@ class UdpSocket:
         except OSError as error:
             sock.close()
             where = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
-            raise HostError(f"cannot listen on UDP {where}: {_reason(error)}") from error
+            remedy = advice.cannot_listen("udp", address, port, error).advice
+            raise HostError(
+                f"cannot listen on UDP {where}: {_reason(error)}", advice=remedy
+            ) from error
         return cls(sock, gso=gso, gro=gro)
 
     @classmethod
@@ -191,7 +195,7 @@ class UdpSocket:
         try:
             sock = socket.socket(family, socket.SOCK_DGRAM)
         except OSError as error:
-            raise HostError(f"cannot open a UDP socket: {_reason(error)}") from error
+            raise _no_socket(error) from error
         try:
             sock.connect(address)
             peer = sock.getpeername()
@@ -479,6 +483,10 @@ def _size_buffer(sock: socket.socket, forced: int, asked: int, size: int) -> Non
     """Have a socket buffer of ``size`` bytes, beyond the system's limit if we are permitted to."""
     if not _try_option(sock, socket.SOL_SOCKET, forced, size):
         _try_option(sock, socket.SOL_SOCKET, asked, size)
+
+
+def _no_socket(error: OSError) -> HostError:
+    return HostError(f"cannot open a UDP socket: {_reason(error)}", advice=advice.NO_SOCKET)
 
 
 def _reason(error: OSError) -> str:

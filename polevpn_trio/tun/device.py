@@ -153,7 +153,8 @@ class TunDevice:
         except OSError as error:
             tun.close()
             raise HostError(
-                f"cannot set the MTU of {tun.name} to {mtu}: {_reason(error)}"
+                f"cannot set the MTU of {tun.name} to {mtu}: {_reason(error)}",
+                advice="correct `mtu`, or leave it out",
             ) from error
         os.set_blocking(tun.fileno(), False)
         return cls(
@@ -235,7 +236,7 @@ class TunDevice:
             except BlockingIOError:
                 return
             except OSError as error:
-                raise HostError(f"cannot read from {self.name}: {_reason(error)}") from error
+                raise _broken("read from", self.name, error) from error
             splitter.split(length + self._skip, command)
 
     async def write_batch(self, data: bytes | bytearray | memoryview) -> None:
@@ -304,7 +305,7 @@ class TunDevice:
         except OSError as error:
             drop = _WRITE_DROPS.get(error.errno or 0)
             if drop is None:
-                raise HostError(f"cannot write to {self.name}: {_reason(error)}") from error
+                raise _broken("write to", self.name, error) from error
             self._write_drops[drop] += packets
             return True
         self._packets_written += packets
@@ -363,7 +364,16 @@ def _open(
             return None
         wanted = f"the TUN device {name}" if name else "a TUN device"
         reason = _OPEN_FAULTS.get(error.errno or 0) or _reason(error)
-        raise HostError(f"cannot open {wanted}: {reason}") from error
+        raise HostError(
+            f"cannot open {wanted}: {reason}", advice="`doctor` tells what a TUN device takes here"
+        ) from error
+
+
+def _broken(action: str, name: str, error: OSError) -> HostError:
+    return HostError(
+        f"cannot {action} {name}: {_reason(error)}",
+        advice="see whether somebody has removed the device; a new start makes another one",
+    )
 
 
 _OPEN_FAULTS = {

@@ -200,7 +200,10 @@ class HostNetwork:
     def _apply_all(self, peers: Collection[Address]) -> None:
         settings = self._settings
         if not INTERFACE_NAME.fullmatch(settings.interface):
-            raise HostError(f"{settings.interface!r} cannot be the name of a network interface")
+            raise HostError(
+                f"{settings.interface!r} cannot be the name of a network interface",
+                advice="correct `interface`, or leave it out",
+            )
         if settings.uses(6) and not (SYSCTL_ROOT / "net/ipv6").exists():
             raise _lacks_ipv6()
         self._journal = Journal(settings.state_directory, settings.interface)
@@ -396,7 +399,10 @@ class HostNetwork:
         if not self._settings.forward:
             return
         if not (SYSCTL_ROOT / "net").exists():
-            raise HostError(f"forward: {SYSCTL_ROOT} is not mounted")
+            raise HostError(
+                f"forward: {SYSCTL_ROOT} is not mounted",
+                advice="mount /proc; or leave `forward` out, and switch it on by other means",
+            )
         if self._settings.uses(4):
             yield from _sysctl("net/ipv4/ip_forward", 1)
         if self._settings.uses(6):
@@ -502,7 +508,10 @@ def _interface_index(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
     except OSError as error:
-        raise HostError(f"there is no network interface {name}") from error
+        raise HostError(
+            f"there is no network interface {name}",
+            advice="`ip link` shows those that there are: it has been removed or renamed",
+        ) from error
 
 
 def _interface_name(hop: Hop) -> str:

@@ -165,4 +165,7 @@ def test_another_sites_file_is_replaced_as_a_whole() -> None:
 
 def test_a_folder_that_is_not_there_is_named(capsys: Capture) -> None:
     line = refused(capsys, STRING, "--output", "none/gateway.json", status=1)
-    assert line == ("polevpn-trio: none/gateway.json cannot be written: No such file or directory")
+    assert line == (
+        "polevpn-trio: none/gateway.json cannot be written: No such file or directory; "
+        "what to do: make its folder, or let this user write there"
+    )

@@ -124,7 +124,10 @@ def test_a_pair_that_is_there_stays_unless_it_is_forced(folder: Path, capsys: Ca
 
 def test_a_directory_that_is_not_there_is_named(folder: Path, capsys: Capture) -> None:
     line = refused(capsys, "router", "--directory", "none", status=1)
-    assert line == "polevpn-trio: none/server.crt cannot be written: No such file or directory"
+    assert line == (
+        "polevpn-trio: none/server.crt cannot be written: No such file or directory; "
+        "what to do: make its folder, or let this user write there"
+    )
 
 
 @pytest.mark.parametrize(

@@ -274,8 +274,10 @@ def test_port_in_use_is_one_clear_line() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(HostError, match=rf"^cannot listen on UDP 127\.0\.0\.1:{port}: \w"):
+        expected = rf"^cannot listen on UDP 127\.0\.0\.1:{port}: \w"
+        with pytest.raises(HostError, match=expected) as caught:
             UdpSocket.bind("127.0.0.1", port)
+        assert f"ss -lnup sport = :{port}" in caught.value.advice
 
 
 def test_foreign_address_cannot_be_listened_on() -> None:
