@@ -5,6 +5,7 @@ from polevpn_trio.frames.flow_hash cimport FlowHash
 cdef Py_ssize_t _BLOCK
 cdef Py_ssize_t _FRAME_HEADER
 cdef double _RECENT_INTERVALS
+cdef int _PATIENT_DROPS
 cdef double _DELAY_GAIN
 cdef int _NONE
 cdef double _NEVER
@@ -119,7 +120,8 @@ cdef class FlowQueue:
     @cython.locals(too_long=bint, since="unsigned int", recent=bint)
     cdef bint _admit(self, int flow, double now) noexcept
 
-    cdef double _step(self, int flow) noexcept
+    @cython.locals(step=double, answer=double)
+    cdef double _step(self, int flow, double now) noexcept
 
     @cython.locals(packet=int)
     cdef bint _stands_too_long(self, int flow, double now) noexcept

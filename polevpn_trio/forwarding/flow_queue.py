@@ -56,6 +56,8 @@ _FIRST_BLOCKS = 64
 _FRAME_HEADER = 8
 # CoDel goes on with its last drop rate if it has to drop again within so many intervals.
 _RECENT_INTERVALS = 16.0
+# Drops in a row after which a sender that should answer does not.
+_PATIENT_DROPS = 8
 # Share by which the round trip must have changed.
 _RETUNE = 0.2
 # Share of a new packet's delay in the smoothed one.
@@ -402,12 +404,12 @@ class FlowQueue:
             while self._dropping[flow] and now >= self._drop_next[flow]:
                 self._count[flow] += 1
                 if self._mark(flow):
-                    self._drop_next[flow] += self._step(flow)
+                    self._drop_next[flow] += self._step(flow, now)
                     break
                 self._remove_head(flow)
                 self._dropped_codel += 1
                 if self._stands_too_long(flow, now):
-                    self._drop_next[flow] += self._step(flow)
+                    self._drop_next[flow] += self._step(flow, now)
                 else:
                     self._dropping[flow] = 0
         elif too_long:
@@ -420,12 +422,24 @@ class FlowQueue:
             recent = now - self._drop_next[flow] < _RECENT_INTERVALS * self._interval
             self._count[flow] = since if since > 1 and recent else 1
             self._last_count[flow] = self._count[flow]
-            self._drop_next[flow] = now + self._step(flow)
+            self._drop_next[flow] = now + self._step(flow, now)
         return self._head[flow] != _NONE
 
-    def _step(self, flow: int) -> float:
-        """Seconds until the next drop of a flow: shorter after each (RFC 8289, section 4.1)."""
-        return self._interval / self._count[flow] ** 0.5  # type: ignore[no-any-return] # for mypy, a power may be complex
+    def _step(self, flow: int, now: float) -> float:
+        """Seconds until the next drop of a flow: shorter after each (RFC 8289, section 4.1).
+
+        But where the path is known, not before the one sender of the flow had time to answer: it
+        hears of a loss within a round trip, and has slowed down after another with the queue.
+        """
+        step: float = self._interval / self._count[flow] ** 0.5
+        if self._tuned_for > 0.0 and self._count[flow] <= _PATIENT_DROPS:
+            answer = self._tuned_for
+            if self._head[flow] != _NONE:
+                answer += now - self._queued_at[self._head[flow]]
+            answer *= 2.0
+            if step < answer:
+                step = answer
+        return step
 
     def _stands_too_long(self, flow: int, now: float) -> bool:
         packet = self._head[flow]

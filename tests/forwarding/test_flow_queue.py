@@ -7,6 +7,7 @@ import random
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -384,6 +385,26 @@ def test_the_longer_the_path_the_longer_a_flow_may_stand(
         if now > delay:
             queue.dequeue_batch(1500, now)
     assert (queue.statistics().dropped_codel == 0) == stays_whole
+
+
+def test_a_sender_has_time_to_answer_a_loss_before_the_next() -> None:
+    queue = FlowQueue(SEED)
+    rtt, stands = 0.05, 0.1
+    queue.follow_path(rtt)
+    drops = list[float]()
+    for step in range(6000):
+        now = step / 1000
+        # As much as makes the packets wait for that long, whatever was dropped.
+        while queue.queued < stands * 1000:
+            queue.enqueue_batch(make_frame(1), now)
+        before = queue.statistics().dropped_codel
+        queue.dequeue_batch(1500, now)
+        drops += [now] * (queue.statistics().dropped_codel - before)
+    gaps = [later - earlier for earlier, later in pairwise(drops)]
+    assert len(gaps) > 20
+    assert min(gaps[:7]) > 2 * (rtt + 0.9 * stands)
+    # One that has not answered by then does not: RFC 8289.
+    assert max(gaps[8:20]) < 3 * rtt / 2
 
 
 @pytest.mark.parametrize("version", [4, 6])
