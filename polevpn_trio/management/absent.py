@@ -31,6 +31,11 @@ class Claim:
     def __str__(self) -> str:
         return f"{self.site} has {self.network}, but {self.trouble.what}"
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, and where; "" if there is nothing to say."""
+        return f"{self.site}: {self.trouble.advice}" if self.trouble.advice else ""
+
 
 def claim_of_known(
     known: KnownSite, closed_because: str, roster: Roster, address: Address

@@ -117,8 +117,8 @@ class RouterTable:
         ]
         if not covering:
             answer, advice = _with_claim("none", claims[1]), NO_ROUTE_ADVICE
-            if claims[1] and claims[1][0].trouble.advice:
-                advice = claims[1][0].trouble.advice
+            if claims[1]:
+                advice = claims[1][0].advice or advice
             steps.append(Step("which route holds its destination?", answer, False))
             return self._explanation(
                 source, destination, sender, None, steps, "no_route", advice, now
@@ -134,7 +134,7 @@ class RouterTable:
         )
         reason, advice = self._judge_source(source, sender, steps)
         if reason == "spoofed" and claims[0]:
-            advice = claims[0][0].trouble.advice or advice
+            advice = claims[0][0].advice or advice
         if not reason:
             reason, advice = self._judge(sender, best, destination, steps)
         found = self._explanation(source, destination, sender, covering, steps, reason, advice, now)

@@ -41,7 +41,7 @@ def test_a_site_that_went_away_is_named_with_the_reason_and_what_to_do() -> None
     network = Network()
     leave(network, network.oslo)
     found = explain(network, "fd00:3::1", source="fd00:9::1")
-    assert (found.verdict, found.reason, found.advice) == ("dropped", "no_route", LEFT)
+    assert (found.verdict, found.reason, found.advice) == ("dropped", "no_route", f"oslo: {LEFT}")
     assert found.steps[-1].answer == (
         "none: oslo has fd00:3::/64, but is down: the peer closed the link"
     )
@@ -65,13 +65,13 @@ def test_a_site_that_never_came_is_known_by_the_configuration() -> None:
     assert answer == "none: rome has 192.168.9.0/24, but is down"
     found = explain(Network(), "192.168.9.1", (rome, "disabled"))
     assert found.steps[-1].answer.endswith("but is not let in: disabled")
-    assert found.advice == CLOSED_SITE
+    assert found.advice == f"rome: {CLOSED_SITE}"
 
 
 def test_a_site_that_is_up_but_has_not_registered_what_it_may_is_told_to() -> None:
     network = Network()
     found = explain(network, "192.168.5.1", (known("berlin", "192.168.0.0/16"), ""))
-    assert found.advice == UNNAMED_ADVICE
+    assert found.advice == f"berlin: {UNNAMED_ADVICE}"
     assert "but its gateway has not registered it" in found.steps[-1].answer
 
 
