@@ -12,19 +12,20 @@ Bytes = bytes | bytearray | memoryview
 Buffer = bytearray | memoryview
 
 
-def _multiply(a: int, b: int) -> int:
-    product = 0
-    while b:
-        if b & 1:
-            product ^= a
-        a <<= 1
-        if a & 0x100:
-            a ^= 0x11D
-        b >>= 1
-    return product
+def _products() -> tuple[bytes, ...]:
+    """Tabulate what each factor makes of each byte: twice the half of it, and the byte if odd."""
+    double = bytes((byte << 1 & 0xFF) ^ (0x1D if byte & 0x80 else 0) for byte in range(256))
+    ones = int.from_bytes(bytes(range(256)), "little")
+    rows = [bytes(256)]
+    for factor in range(1, 256):
+        row = rows[factor >> 1].translate(double)
+        if factor & 1:
+            row = (int.from_bytes(row, "little") ^ ones).to_bytes(256, "little")
+        rows.append(row)
+    return tuple(rows)
 
 
-_PRODUCTS = tuple(bytes(_multiply(factor, byte) for byte in range(256)) for factor in range(256))
+_PRODUCTS = _products()
 
 
 def add_scaled(target: Buffer, at: int, source: Bytes, start: int, size: int, factor: int) -> None:

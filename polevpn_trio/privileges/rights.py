@@ -30,8 +30,6 @@ from polevpn_trio.privileges import capabilities
 from polevpn_trio.privileges.account import Account, find_account
 from polevpn_trio.privileges.capabilities import Capability
 from polevpn_trio.privileges.handing_over import hand_over
-from polevpn_trio.tun.host_journal import Journal
-from polevpn_trio.tun.host_network import DEFAULT_STATE_DIRECTORY
 
 log = ContextLogger(logging.getLogger(__name__))
 
@@ -114,6 +112,10 @@ def _prepare_folders(config: Config, interface: str | None, account: Account) ->
     if config.control.enabled:
         wanted[runtime] = ["*.lock"]
     if interface is not None:
+        # With a library that a router without a site does not need (see `polevpn_trio.site`).
+        from polevpn_trio.tun.host_journal import Journal
+        from polevpn_trio.tun.host_network import DEFAULT_STATE_DIRECTORY
+
         journal = Journal(DEFAULT_STATE_DIRECTORY, interface).path
         wanted.setdefault(journal.parent, []).append(journal.name)
     if any(file.parent == state for file in written_files(config)):

@@ -32,7 +32,6 @@ from polevpn_trio.transport.websocket_frames import (
     WebSocketFrameBuilder,
     WebSocketFrameReader,
 )
-from polevpn_trio.transport.websocket_handshake import request_handshake
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +58,9 @@ async def open_websocket(stream: TlsStream, peer: str, host: str, path: str) -> 
 
     Raises LinkLost when the router will not. The caller sets the deadline.
     """
+    # Its library is for clients of wss alone, and slow to import.
+    from polevpn_trio.transport.websocket_handshake import request_handshake
+
     await request_handshake(stream, host, path)
     return WebSocketLink(stream, peer, is_client=True)
 
