@@ -52,8 +52,8 @@ _Opened = TypeVar("_Opened")
 
 STARTING_OBJECTS = 100_000
 """New objects that call for a look for garbage while a program starts: what it imports stays, and
-to look at that again and again takes a fifth of the start. Once a role runs all is as usual, except that what is
-there by then is not looked at any more."""
+to look at that again and again takes a fifth of the start. Once a role runs all is as usual, but
+for what is there by then: that is not looked at any more."""
 
 _USUAL_THRESHOLDS = gc.get_threshold()
 

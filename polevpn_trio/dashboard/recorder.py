@@ -15,7 +15,7 @@ import trio
 
 from polevpn_trio.dashboard.history import History
 from polevpn_trio.dashboard.tiers import Batch, add, cells
-from polevpn_trio.management import api
+from polevpn_trio.management import writing
 from polevpn_trio.management.answers import DOWN, Status
 from polevpn_trio.management.view import View
 
@@ -110,7 +110,7 @@ class Recorder:
 async def encoded(answer: object) -> bytes:
     """An answer of the API as JSON, with turns for others while it is made."""
     pieces: list[str] = []
-    for number, piece in enumerate(api.pieces(answer), 1):
+    for number, piece in enumerate(writing.pieces(answer), 1):
         pieces.append(piece)
         if number % PIECES == 0:
             await trio.lowlevel.checkpoint()

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import attrs
 import trio
 
-from polevpn_trio.management import api
+from polevpn_trio.management import api, writing
 from polevpn_trio.management.answers import Status
 from polevpn_trio.management.api import ApiError, Params, Request
 from polevpn_trio.management.events import Event, EventLog
@@ -90,7 +90,7 @@ class ControlServer:
                     error = ApiError(
                         api.BUSY, f"{MOST_CONNECTIONS} clients are connected, end one of them"
                     )
-                    await _send(stream, api.error_line(None, error))
+                    await _send(stream, writing.error_line(None, error))
                 else:
                     await self._converse(stream)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
@@ -103,7 +103,7 @@ class ControlServer:
             try:
                 line = await lines.next()
             except ApiError as error:
-                await _send(stream, api.error_line(None, error))
+                await _send(stream, writing.error_line(None, error))
                 return
             if line is None:
                 return
@@ -126,9 +126,9 @@ class ControlServer:
                 return
             result = await method(params)
         except ApiError as error:
-            await _send(stream, api.error_line(request, error))
+            await _send(stream, writing.error_line(request, error))
             return
-        await _send_pieces(stream, api.answer_pieces(request, result))
+        await _send_pieces(stream, writing.answer_pieces(request, result))
 
     # --- Methods
 
@@ -192,7 +192,7 @@ class ControlServer:
                     batch = _after(events, after, api.MOST_EVENTS)
                     if batch.events:
                         after = batch.events[-1].number
-                        await _send_pieces(stream, api.answer_pieces(request, batch))
+                        await _send_pieces(stream, writing.answer_pieces(request, batch))
                     if after >= events.last:
                         await news.wait()
 

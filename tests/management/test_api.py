@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polevpn_trio.management import api
-from polevpn_trio.management.api import ApiError, Params, Request, parse_request_untrusted, pieces
+from polevpn_trio.management import writing
+from polevpn_trio.management.api import ApiError, Params, Request, parse_request_untrusted
+from polevpn_trio.management.writing import pieces
 from polevpn_trio.nursery_tree import NodeSnapshot
 
 
@@ -72,7 +73,7 @@ def test_any_line_is_a_request_or_refused(line: bytes) -> None:
     try:
         request = parse_request_untrusted(line)
     except ApiError as error:
-        json.loads(api.error_line(None, error))
+        json.loads(writing.error_line(None, error))
     else:
         assert isinstance(request.method, str)
 
