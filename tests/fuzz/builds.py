@@ -62,6 +62,7 @@ MODULES = (
     "transport.records",
     "transport.websocket_frames",
     "management.api",
+    "management.writing",
     "management.events",
     "management.roster",
     "management.router_view",

@@ -223,7 +223,7 @@ def _read_requests(build: Build, pieces: list[bytes]) -> tuple[list[object], int
 
 def control_request(build: Build, draw: Draw) -> object:
     """A line on the control socket is a request, or ends in an answer that says why it is none."""
-    api = build["management.api"]
+    api, writing = build["management.api"], build["management.writing"]
     request = None
     try:
         request = api.parse_request_untrusted(draw.rest())
@@ -237,9 +237,9 @@ def control_request(build: Build, draw: Draw) -> object:
         params.finish()
         assert 0 <= found[0] <= 1000
         assert 0 <= found[1] <= 60
-        answer = "".join(api.answer_pieces(request, found))
+        answer = "".join(writing.answer_pieces(request, found))
     except api.ApiError as error:
-        answer = api.error_line(request, error)
+        answer = writing.error_line(request, error)
     assert answer.endswith("\n")
     assert "\n" not in answer[:-1]
     assert json.loads(answer)["version"] == 1
