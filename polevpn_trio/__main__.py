@@ -8,6 +8,7 @@ have their own (`polevpn_trio.commands.inspect`).
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import logging
 import os
@@ -65,13 +66,18 @@ def process() -> NoReturn:
     would need as long as for a fifth of the start to take its modules apart.
     """
     gc.set_threshold(STARTING_OBJECTS, *gc.get_threshold()[1:])
-    status = main()
+    status = 0
     try:
+        status = main()
         sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        # Nobody reads it to the end: `| head`.
-        status = status or EXIT_FAILED
+    except BrokenPipeError:
+        # Whoever read us (head, less) has seen enough.
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _complain("polevpn-trio: ", f"the output cannot be written: {error.strerror}")
+        status = EXIT_FAILED
     os._exit(status)
 
 

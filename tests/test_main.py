@@ -355,12 +355,13 @@ def test_a_hangup_has_the_file_read_anew_by_the_command_lines_rules(
 
 CHILD = """
 import signal, sys
+ARGUMENTS = sys.argv[1:]
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 import trio
 import polevpn_trio
 from polevpn_trio import kernels, site
-from polevpn_trio.__main__ import main
+from polevpn_trio.__main__ import process
 
 @contextmanager
 def open_device(config):
@@ -371,7 +372,7 @@ async def run(config, source, given):
     try:
         await trio.sleep_forever()
     finally:
-        if sys.argv[1] == "stuck":
+        if ARGUMENTS[0] == "stuck":
             print("stuck", flush=True)
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
@@ -382,9 +383,10 @@ site.open_device = open_device
 module = ModuleType("polevpn_trio.gateway")
 module.run = run
 polevpn_trio.gateway = sys.modules["polevpn_trio.gateway"] = module
-if sys.argv[2] == "nohup":
+if ARGUMENTS[1] == "nohup":
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-sys.exit(main(["gateway", "-config", "site.json"]))
+sys.argv[1:] = ["gateway", "-config", "site.json"]
+process()
 """
 
 
@@ -402,6 +404,41 @@ def start_child(*arguments: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+def run_command(buffered: bool, output: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "polevpn_trio", *arguments],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "" if buffered else "1",
+        },
+    )
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+def test_a_process_may_lose_its_reader(buffered: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run_command(buffered, writer, "completion", "bash")
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+def test_a_process_tells_that_its_output_is_lost(buffered: bool) -> None:
+    with open("/dev/full", "wb") as full:
+        done = run_command(buffered, full.fileno(), "completion", "bash")
+    told = "polevpn-trio: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (EXIT_FAILED, told)
 
 
 def test_a_process_ends_with_status_0_on_sigterm(folder: Path) -> None:
