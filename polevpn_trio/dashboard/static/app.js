@@ -86,6 +86,10 @@ function leave(why) {
 }
 
 document.getElementById("logout").onclick = async () => {
+  // What is still being asked would be refused when the session is over.
+  stop();
+  page?.destroy();
+  page = null;
   await post("logout").catch(() => null);
   leave("");
 };
