@@ -50,7 +50,7 @@ class Place:
     folder: Path
 
     def router(self) -> Values:
-        listener = {"listen": "0.0.0.0:443", "cert_file": "rsa.crt", "key_file": "rsa.key"}
+        listener = {"listen": "0.0.0.0:443", "cert_file": "ecdsa.crt", "key_file": "ecdsa.key"}
         return {"kcp": dict(listener), "tls": dict(listener), "key": SECRET}
 
     def write(self, values: Values | str) -> Path:
@@ -115,14 +115,14 @@ def test_a_routers_file_of_the_originals(place: Place) -> None:
         "kcp":{
             "listen":"0.0.0.0:443", //kcp
             "enable":true,
-            "cert_file":"./rsa.crt", // dtls
-            "key_file":"./rsa.key"
+            "cert_file":"./ecdsa.crt", // dtls
+            "key_file":"./ecdsa.key"
         },
         "tls":{
             "listen":"0.0.0.0:444",
             "enable":true,
-            "cert_file":"./ecdsa.crt",
-            "key_file":"./ecdsa.key"
+            "cert_file":"./rsa.crt",
+            "key_file":"./rsa.key"
         },
         "key":"hush-hush-7c1f" //shared
     }"""
@@ -131,8 +131,8 @@ def test_a_routers_file_of_the_originals(place: Place) -> None:
     assert load_router(file) == RouterConfig(
         path=file,
         key=SECRET,
-        kcp=ListenerConfig("0.0.0.0", 443, folder / "rsa.crt", folder / "rsa.key"),
-        tls=ListenerConfig("0.0.0.0", 444, folder / "ecdsa.crt", folder / "ecdsa.key"),
+        kcp=ListenerConfig("0.0.0.0", 443, folder / "ecdsa.crt", folder / "ecdsa.key"),
+        tls=ListenerConfig("0.0.0.0", 444, folder / "rsa.crt", folder / "rsa.key"),
     )
     assert load_any(str(file)) == load_router(str(file))
 
@@ -281,12 +281,12 @@ def test_files_are_looked_for_beside_the_configuration_then_where_we_run(
     file.write_text(json.dumps(place.router()))
     config = load_router(file)
     assert config.kcp is not None
-    assert config.kcp.cert_file == Path("rsa.crt")
-    (tmp_path / "rsa.crt").write_bytes((place.folder / "ecdsa.crt").read_bytes())
-    (tmp_path / "rsa.key").write_bytes((place.folder / "ecdsa.key").read_bytes())
+    assert config.kcp.cert_file == Path("ecdsa.crt")
+    (tmp_path / "ecdsa.crt").write_bytes((place.folder / "rsa.crt").read_bytes())
+    (tmp_path / "ecdsa.key").write_bytes((place.folder / "rsa.key").read_bytes())
     config = load_router(file)
     assert config.kcp is not None
-    assert config.kcp.cert_file == tmp_path / "rsa.crt"
+    assert config.kcp.cert_file == tmp_path / "ecdsa.crt"
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(place: Place) -> None:
@@ -424,8 +424,8 @@ ROUTER_MISTAKES = [
     ("tls.cert_file", ".", "tls.cert_file: "),
     (
         "kcp.key_file",
-        "ecdsa.key",
-        "kcp.key_file: does not belong to the certificate rsa.crt, expected its private key",
+        "rsa.key",
+        "kcp.key_file: does not belong to the certificate ecdsa.crt, expected its private key",
     ),
     ("kcp.lisen", 1, 'kcp.lisen: unknown key, did you mean "listen"?'),
     ("wss", {}, 'wss: unknown key, did you mean "tls"?'),
@@ -568,7 +568,7 @@ def test_what_is_allowed_but_hardly_meant_becomes_a_warning(place: Place) -> Non
         "key: shorter than 8 characters, which is easy to guess",
         "this file holds the key and can be read by every user of this machine (chmod o-r)",
     )
-    key_file = place.folder / "rsa.key"
+    key_file = place.folder / "ecdsa.key"
     key_file.chmod(0o644)
     try:
         assert load_router(place.write(place.router())).warnings == (
@@ -643,7 +643,7 @@ json_values = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=20)
-    | st.sampled_from(["10.0.0.0/8", "::/0", "kcp://a:1", "0.0.0.0:1", "rsa.crt", "rsa.key"]),
+    | st.sampled_from(["10.0.0.0/8", "::/0", "kcp://a:1", "0.0.0.0:1", "ecdsa.crt", "ecdsa.key"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=6,
 )
