@@ -52,6 +52,7 @@ def test_random_loss_costs_what_is_lost_and_little_more(delay: float, loss: floa
     assert state.spurious_losses < 10
 
 
+@pytest.mark.long_simulation
 @pytest.mark.parametrize("delay", [0.005, 0.15])
 def test_short_and_very_long_paths_are_filled(delay: float) -> None:
     share, pings, _ = bulk(Conditions(rate=50e6, delay=delay), seconds=6, warm_up=4)
@@ -84,6 +85,7 @@ def test_a_policer_is_met_at_its_rate() -> None:
     assert path_lost.lost_policer < 0.05 * path_lost.packets_in
 
 
+@pytest.mark.long_simulation
 def test_loss_that_grows_with_the_rate_is_answered_by_sending_less() -> None:
     path = Conditions(
         rate=100e6, delay=0.025, knee=Knee(points=((10e6, 0.0), (50e6, 0.02), (90e6, 0.4)))
@@ -95,6 +97,7 @@ def test_loss_that_grows_with_the_rate_is_answered_by_sending_less() -> None:
     assert lost.lost_knee < 0.12 * lost.packets_in
 
 
+@pytest.mark.long_simulation
 def test_loss_that_begins_later_without_our_doing_is_believed() -> None:
     world = World(1, Conditions(rate=50e6, delay=0.025), Conditions(rate=50e6, delay=0.025))
     source = Always(world, world.near)
@@ -107,6 +110,7 @@ def test_loss_that_begins_later_without_our_doing_is_believed() -> None:
     assert (source.bytes - begin) * 8 / 4 / 50e6 / INSIDE > 0.75
 
 
+@pytest.mark.long_simulation
 def test_a_rate_that_falls_to_a_tenth_and_returns_is_followed() -> None:
     path = Conditions(rate=100e6, rate_steps=((3.0, 10e6), (8.0, 100e6)), delay=0.025)
     world = World(1, path, Conditions(rate=100e6, delay=0.025))
@@ -169,12 +173,14 @@ def test_a_least_delay_that_only_jitter_made_is_forgotten(seed: int) -> None:
     assert (source.bytes - begin) * 8 / 2 / 50e6 / INSIDE > 0.9
 
 
+@pytest.mark.long_simulation
 def test_an_outage_is_survived_without_slowing_down() -> None:
     path = Conditions(rate=50e6, delay=0.02, outages=Outages(period=5.0, length=0.3, first=3.0))
     share, _, _ = bulk(path, seconds=10, warm_up=2)
     assert share > 0.85
 
 
+@pytest.mark.long_simulation
 def test_jitter_with_reordering_is_not_taken_for_loss() -> None:
     path = Conditions(rate=30e6, delay=0.03, jitter=0.02, reorder=True, queue=0.1, loss=0.01)
     share, _, world = bulk(path, seconds=6, warm_up=2)
