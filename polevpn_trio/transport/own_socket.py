@@ -95,7 +95,8 @@ class OwnSockets:
                 return False
             own.heard = trio.current_time()
             self._receive(own.udp)
-            return True
+            # What it said may have been goodbye.
+            return own.heard != math.inf
 
         try:
             await own.udp.while_readable(take)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ import trio.testing
 from polevpn_trio.errors import HostError
 from polevpn_trio.transport import dtls, own_socket
 from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession, server_context
+from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket, UdpSocket
 
@@ -81,6 +83,44 @@ def test_nobody_else_can_take_the_port_meanwhile(shared: UdpSocket) -> None:
             other.bind(shared.getsockname())
         assert refused.value.errno == errno.EADDRINUSE
     own.close()
+    peer.close()
+
+
+@pytest.mark.parametrize("mode", [nullcontext, reading_eagerly])
+def test_what_a_peer_says_may_close_its_socket(
+    shared: UdpSocket, mode: Callable[[], AbstractContextManager[None]]
+) -> None:
+    peer = connected_to(shared)
+
+    async def main() -> None:
+        closed = trio.Event()
+
+        def receive(udp: BatchSocket) -> None:
+            [(data, address)] = heard(udp)
+            assert data == b"goodbye"
+            own.take_away(address)
+            closed.set()
+
+        own = OwnSockets(shared, receive)
+        say(peer, b"hello")
+        [(_, address)] = heard(shared)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(own.serve)
+            await trio.testing.wait_all_tasks_blocked()
+            own.give([address])
+            await trio.testing.wait_all_tasks_blocked()
+            say(peer, b"goodbye")
+            with trio.fail_after(10):
+                await closed.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(own) == 0
+            nursery.cancel_scope.cancel()
+
+    async def in_mode() -> None:
+        with mode():
+            await main()
+
+    trio.run(in_mode)
     peer.close()
 
 
