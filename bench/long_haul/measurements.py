@@ -102,7 +102,7 @@ def idle(profile: Profile, tunnel: Tunnel, settings: Settings) -> dict[str, floa
 def bulk(profile: Profile, tunnel: Tunnel, settings: Settings) -> dict[str, float]:
     """Transfer by CUBIC with pings beside it, then by BBR without."""
     wan = tunnel.network.wan
-    seconds = max(settings.seconds, profile.least_seconds)
+    seconds = max(settings.seconds, profile.least_seconds, 2 * SETTLE + 1)
     figures: dict[str, float] = {}
     problems = []
     pings = 0

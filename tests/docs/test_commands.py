@@ -4,9 +4,9 @@
   (`test_pages`), and README's "Joining two sites" says nothing that these do not.
 * Blocks for a shell are done where `SHELL_BLOCKS` says. Of ``podman run`` and ``ssh`` only the
   options are looked at.
-* Other commands, in running text and in other pages, are not run but held against the parsers that
-  would read them, so that they exist and take such arguments: among them all of ``./run bench``. Of
-  ``nox -s NAME`` it is only seen that there is such a session.
+* Other commands, in running text and in other pages, are held against the parsers that would read
+  them, so that they exist and take such arguments. Benchmarks and the fuzzer are also run, each for
+  a moment, by `test_benchmarks`. Of ``nox -s NAME`` it is only seen that there is such a session.
 """
 
 from __future__ import annotations
