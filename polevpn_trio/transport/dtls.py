@@ -263,8 +263,10 @@ class DtlsEndpoint:
     def _take_turn(self) -> bool:
         """Receive what is there, within the budget; relieve the socket if that is not all."""
         senders = self._receive_turn(self._udp)
-        if senders:
+        if senders and self._udp.is_readable():
             self._own_sockets.give(address for address in senders if address in self._sessions)
+        else:
+            self._own_sockets.note_emptied()
         return True
 
     async def _receive_hellos(self, udp: BatchSocket) -> None:

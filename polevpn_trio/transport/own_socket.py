@@ -27,6 +27,10 @@ IDLE_SECONDS = 10.0
 """Seconds without a datagram after which a socket may be given to somebody else, and after which
 a kernel that has refused to make one is asked again."""
 
+ORDER_SECONDS = 0.05
+"""Seconds that a new socket may have to wait until the shared one is empty: what its peer has sent
+there comes first. Under a flood that never ends, order is given up rather than the socket."""
+
 Receive = Callable[[BatchSocket], object]
 """Takes what there is from a socket, without waiting and within a budget."""
 
@@ -48,6 +52,7 @@ class OwnSockets:
         self._receive = receive
         self._sockets: dict[Address, _OwnSocket] = {}
         self._nursery: trio.Nursery | None = None
+        self._emptied = trio.Event()
         # After the kernel has refused one.
         self._not_before = -math.inf
 
@@ -63,6 +68,10 @@ class OwnSockets:
             finally:
                 self._nursery = None
 
+    def note_emptied(self) -> None:
+        """Note that nothing waits in the shared socket: no other can get ahead of it."""
+        self._emptied.set()
+
     def give(self, addresses: Iterable[Address]) -> None:
         """Give these peers sockets of their own, as far as there are any left."""
         now = trio.current_time()
@@ -76,6 +85,8 @@ class OwnSockets:
                 self._not_before = now + IDLE_SECONDS
                 return
             own = self._sockets[address] = _OwnSocket(udp, now)
+            if self._emptied.is_set():
+                self._emptied = trio.Event()
             self._nursery.start_soon(self._serve, own)
 
     def _make_room(self, now: float) -> bool:
@@ -98,6 +109,9 @@ class OwnSockets:
             # What it said may have been goodbye.
             return own.heard != math.inf
 
+        emptied = self._emptied
+        with trio.move_on_after(ORDER_SECONDS):
+            await emptied.wait()
         try:
             await own.udp.while_readable(take)
         except trio.ClosedResourceError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import select
 import socket
 import sys
 from array import array
@@ -99,6 +100,7 @@ class BatchSocket(Protocol):
         address: Address,
         first: int = 0,
     ) -> int: ...
+    def is_readable(self) -> bool: ...
     async def while_readable(self, handler: Handler) -> None: ...
     async def wait_writable(self) -> None: ...
     def split_off(self, address: Address) -> BatchSocket | None: ...
@@ -268,6 +270,16 @@ class UdpSocket:
         return sock
 
     # 1. Receive
+
+    def is_readable(self) -> bool:
+        """Tell whether there is something to receive. Raises trio.ClosedResourceError when closed.
+
+        A pending error counts, and is taken by who receives.
+        """
+        self._check_open()
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def while_readable(self, handler: Handler) -> None:
         """Call ``handler`` whenever there is something to receive, until it returns False.

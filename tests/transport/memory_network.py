@@ -112,10 +112,13 @@ class MemorySocket:
         self.room += datagrams
         self._writable.unpark_all()
 
-    async def wait_readable(self) -> None:
+    def is_readable(self) -> bool:
         if self._closed:
             raise trio.ClosedResourceError
-        if not self._queue:
+        return bool(self._queue)
+
+    async def wait_readable(self) -> None:
+        if not self.is_readable():
             await self._lot.park()
 
     async def while_readable(self, handler: Handler) -> None:

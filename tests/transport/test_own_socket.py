@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -189,10 +189,21 @@ def test_there_are_only_so_many_and_the_idle_ones_move_on(monkeypatch: pytest.Mo
     trio.run(main, clock=trio.testing.MockClock(rate=1000))
 
 
+@pytest.mark.parametrize("mode", [nullcontext, reading_eagerly])
 def test_who_sends_more_than_a_turn_takes_gets_a_socket_until_its_session_ends(
-    certificates: Any, monkeypatch: pytest.MonkeyPatch
+    certificates: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: Callable[[], AbstractContextManager[None]],
 ) -> None:
     monkeypatch.setattr(dtls, "TURN_BUDGET", 1)
+
+    def say_all(session: DtlsSession, *words: bytes) -> None:
+        for word in words:
+            session.send_batch_nowait(word, array("H", [len(word)]), 1)
+
+    async def hear(session: DtlsSession) -> bytes:
+        assert session.open_batch_untrusted(*await session.incoming.receive()) == 1
+        return bytes(session.opener.datagrams[: session.opener.sizes[0]])
 
     async def main() -> None:
         certificate = certificates.ecdsa
@@ -221,21 +232,73 @@ def test_who_sends_more_than_a_turn_takes_gets_a_socket_until_its_session_ends(
                 own.take_away(pairs[0][1].peer_address)
                 own.take_away(pairs[1][1].peer_address)
                 (near, far), (quiet, far_quiet) = pairs
-                for word in (b"one", b"two", b"three"):
-                    near.send_batch_nowait(word, array("H", [len(word)]), 1)
-                    data, size = await far.incoming.receive()
-                    assert far.open_batch_untrusted(data, size) == 1
-                    assert bytes(far.opener.datagrams[: far.opener.sizes[0]]) == word
+                say_all(near, b"one")
+                assert await hear(far) == b"one"
+                assert server.statistics().own_sockets == 0, "nothing more was waiting"
+                give = own.give
+
+                def give_and_say_more(addresses: Iterable[Address]) -> None:
+                    before = len(own)
+                    give(addresses)
+                    if len(own) > before:
+                        say_all(near, b"by its own", b"the last")
+
+                monkeypatch.setattr(own, "give", give_and_say_more)
+                words = [bytes(size) for size in range(100, 130)]
+                say_all(near, *words)
+                came = [await hear(far) for _ in range(32)]
+                assert came == [*words, b"by its own", b"the last"]
                 assert server.statistics().own_sockets == 1
                 quiet.close()
                 await far_quiet.incoming.receive()
                 near.close()
                 await far.incoming.receive()
-                given = server.statistics().own_sockets
                 far.close()
-                assert server.statistics().own_sockets == given - 1
+                assert server.statistics().own_sockets == 0
                 nursery.cancel_scope.cancel()
         for endpoint in (server, *clients):
             endpoint.close()
 
-    trio.run(main)
+    async def in_mode() -> None:
+        with mode():
+            await main()
+
+    trio.run(in_mode)
+
+
+@pytest.mark.parametrize("mode", [nullcontext, reading_eagerly])
+def test_a_flood_keeps_nobody_from_its_own_socket(
+    shared: UdpSocket, mode: Callable[[], AbstractContextManager[None]]
+) -> None:
+    peer = connected_to(shared)
+
+    async def main() -> None:
+        heard_from: list[bytes] = []
+        came = trio.Event()
+
+        def receive(udp: BatchSocket) -> None:
+            heard_from.extend(data for data, _ in heard(udp))
+            came.set()
+
+        own = OwnSockets(shared, receive)
+        say(peer, b"hello")
+        [(_, address)] = heard(shared)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(own.serve)
+            await trio.testing.wait_all_tasks_blocked()
+            own.give([address])
+            say(peer, b"mine")
+            await trio.testing.wait_all_tasks_blocked()
+            assert not heard_from, "the shared socket may hold what was said before"
+            with trio.fail_after(10):
+                await came.wait()
+            assert heard_from == [b"mine"]
+            nursery.cancel_scope.cancel()
+        own.close()
+
+    async def in_mode() -> None:
+        with mode():
+            await main()
+
+    trio.run(in_mode)
+    peer.close()
