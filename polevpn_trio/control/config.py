@@ -232,6 +232,8 @@ class RouterConfig:
     dashboard: DashboardConfig | None = None
     run_as: RunAs | None = None
     """Whom it becomes if root starts it; None: nobody else."""
+    secret_files: tuple[Path, ...] = attrs.field(default=(), eq=False)
+    """Those that hold a key or a token."""
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -271,6 +273,8 @@ class GatewayConfig:
     """Where Prometheus may ask; None: nowhere."""
     run_as: RunAs | None = None
     """Whom it becomes if root starts it; None: nobody else."""
+    secret_files: tuple[Path, ...] = attrs.field(default=(), eq=False)
+    """Those that hold a key or a token."""
     warnings: tuple[str, ...] = ()
     """What is allowed but hardly meant, one line each."""
 
@@ -376,10 +380,9 @@ def _router(path: Path, values: dict[str, object]) -> RouterConfig:
         metrics=metrics_config(top),
         dashboard=dashboard_config(top, partial(_pair, dtls=False)),
         run_as=run_as(top),
-        warnings=(),
     )
     report.finish()
-    return attrs.evolve(config, warnings=tuple(report.warnings))
+    return attrs.evolve(config, secret_files=tuple(report.secrets), warnings=tuple(report.warnings))
 
 
 def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
@@ -415,7 +418,7 @@ def _gateway(path: Path, values: dict[str, object]) -> GatewayConfig:
     )
     _check_registration(top, config)
     report.finish()
-    return attrs.evolve(config, warnings=tuple(report.warnings))
+    return attrs.evolve(config, secret_files=tuple(report.secrets), warnings=tuple(report.warnings))
 
 
 def _listener(top: Members, name: str) -> ListenerConfig | None:
@@ -458,7 +461,7 @@ def _pair(members: Members, *, dtls: bool) -> CertificatePair | None:
         return None
     if warning:
         members.warn("cert_file", warning)
-    report.warn_if_world_readable(pair.key_file, f"the private key {pair.key_file}")
+    report.note_secret(pair.key_file, f"the private key {pair.key_file}")
     return attrs.evolve(pair, digest=_digest(pair))
 
 

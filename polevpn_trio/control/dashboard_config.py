@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
@@ -89,13 +88,6 @@ def _listen(members: Members) -> tuple[str, int]:
     return host, port
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _token(members: Members) -> str:
     expected = "the path of a file with a token, made by `openssl rand -hex 24`"
     if not members.required("token_file", expected):
@@ -119,7 +111,7 @@ def _token(members: Members) -> str:
             f"a token of {len(token)} characters, expected {SHORTEST_TOKEN} at least "
             "(`openssl rand -hex 24` makes a good one)",
         )
-    members.report.warn_if_world_readable(file, f"the dashboard's token {file}")
+    members.report.note_secret(file, f"the dashboard's token {file}")
     return token
 
 

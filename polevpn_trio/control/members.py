@@ -22,12 +22,14 @@ READABLE_BY_ALL = "can be read by every user of this machine"
 
 
 class Report:
-    """Mistakes and warnings of one file, in the order in which they were found."""
+    """Mistakes, warnings and secrets of one file, in the order in which they were found."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.mistakes: list[ConfigError] = []
         self.warnings: list[str] = []
+        self.secrets: list[Path] = []
+        """Files with a secret in them: this one, or files that it names."""
 
     def locate(self, text: str) -> Path:
         """Find a file named in this one: beside it, else (as the originals) where we run."""
@@ -45,7 +47,10 @@ class Report:
                 first.add_note(str(other))
             raise first
 
-    def warn_if_world_readable(self, file: Path, what: str) -> None:
+    def note_secret(self, file: Path, what: str) -> None:
+        """Note that there is a secret in a file, and warn if everybody can read it."""
+        if file not in self.secrets:
+            self.secrets.append(file)
         try:
             mode = file.stat().st_mode
         except (OSError, ValueError):

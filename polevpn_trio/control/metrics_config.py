@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 import attrs
 
 from polevpn_trio.control import addresses
@@ -43,10 +41,3 @@ def metrics_config(top: Members) -> MetricsConfig | None:
             "listen", "not a loopback address: whoever reaches it reads the names of all sites"
         )
     return MetricsConfig(host, port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

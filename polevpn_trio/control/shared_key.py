@@ -29,7 +29,7 @@ def read_router_keys(top: Members, *, sites_known: bool) -> tuple[str, tuple[str
         # Sites in files of their own leave nothing secret here, but perhaps the way in.
         tls = top.value("tls")
         if top.has("gateways") or (isinstance(tls, dict) and "websocket_path" in tls):
-            top.report.warn_if_world_readable(top.report.file, "this file")
+            top.report.note_secret(top.report.file, "this file")
         return "", ()
     if not isinstance(top.value("key"), list):
         key = read_key(top)
@@ -39,7 +39,7 @@ def read_router_keys(top: Members, *, sites_known: bool) -> tuple[str, tuple[str
     if len(given) > MAX_KEYS:
         top.problem("key", f"{len(given)} keys, expected at most {MAX_KEYS}")
     keys = [_checked_key(top, path, text) for path, text in given[:MAX_KEYS]]
-    top.report.warn_if_world_readable(top.report.file, "this file holds the key and")
+    top.report.note_secret(top.report.file, "this file holds the key and")
     return (keys[0], tuple(keys[1:])) if admits and keys else ("", ())
 
 
@@ -52,7 +52,7 @@ def read_key(top: Members) -> str:
         return ""
     key = _checked_key(top, "key", key)
     if key:
-        top.report.warn_if_world_readable(top.report.file, "this file holds the key and")
+        top.report.note_secret(top.report.file, "this file holds the key and")
     return key
 
 

@@ -208,9 +208,10 @@ def _read_directory(top: Members, directory: Path, sites: dict[str, KnownSite]) 
                 report.mistakes.append(error)
             else:
                 sites[file.stem] = _site(members, file.stem)
-                report.warn_if_world_readable(file, f"the site's file {file}")
+                report.note_secret(file, f"the site's file {file}")
         top.report.mistakes += report.mistakes
         top.report.warnings += report.warnings
+        top.report.secrets += report.secrets
 
 
 def _site(members: Members, name: str) -> KnownSite:

@@ -163,8 +163,7 @@ def _udp(rights: tunnel_device.Rights) -> Iterator[Finding]:
 def _files(config: Config) -> Iterator[Finding]:
     now = datetime.datetime.now(datetime.UTC)
     yield from files.judge_warnings(config)
-    for file in files.secret_files(config):
-        yield files.judge_secret(files.look_at_file(file))
+    yield from files.judge_secrets([files.look_at_file(each) for each in config.secret_files])
     for file in files.certificate_files(config):
         yield files.judge_certificate(files.look_at_certificate(file), now)
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import datetime
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
 from cryptography import x509
 
-from polevpn_trio.control.config import CertificatePair, GatewayConfig, ListenerConfig, RouterConfig
+from polevpn_trio.control.config import GatewayConfig, RouterConfig
 from polevpn_trio.control.members import READABLE_BY_ALL
-from polevpn_trio.doctor.finding import Finding, fail, ok, skip, warn
+from polevpn_trio.doctor.finding import Finding, Status, fail, ok, skip, warn
 from polevpn_trio.errors import ConfigError
 
 SOON = datetime.timedelta(days=30)
+
+NAMED = 4
+"""Files with secrets that are named one by one, if they are well; sites may be many."""
 
 
 def judge_mistakes(error: ConfigError) -> list[Finding]:
@@ -25,7 +28,7 @@ def judge_mistakes(error: ConfigError) -> list[Finding]:
             "config",
             line,
             "neither role starts with this file",
-            "correct the key that the line names; README.md and conf/ explain them",
+            "correct what the line names; README.md and conf/ explain every key",
         )
         for line in (str(error), *getattr(error, "__notes__", ()))
     ]
@@ -49,16 +52,6 @@ class FileFacts:
     uid: int = 0
 
 
-def secret_files(config: RouterConfig | GatewayConfig) -> tuple[Path, ...]:
-    """The files that hold a key."""
-    files = [config.path]
-    if isinstance(config, RouterConfig):
-        files += [each.key_file for each in (config.kcp, config.tls) if each is not None]
-    elif config.certificate is not None:
-        files.append(config.certificate.key_file)
-    return tuple(dict.fromkeys(files))
-
-
 def look_at_file(file: Path) -> FileFacts:
     try:
         found = file.stat()
@@ -66,6 +59,16 @@ def look_at_file(file: Path) -> FileFacts:
         return FileFacts(file, None)
     mode = stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None
     return FileFacts(file, mode, found.st_uid)
+
+
+def judge_secrets(files: Sequence[FileFacts]) -> Iterator[Finding]:
+    """A finding for each file with a secret; one for all that are well, if they are many."""
+    found = [judge_secret(facts) for facts in files]
+    well = sum(finding.status is Status.OK for finding in found)
+    if well > NAMED:
+        found = [finding for finding in found if finding.status is not Status.OK]
+        yield ok("secrets", f"{well} files with secrets are kept from others")
+    yield from found
 
 
 def judge_secret(facts: FileFacts) -> Finding:
@@ -76,7 +79,7 @@ def judge_secret(facts: FileFacts) -> Finding:
         return warn(
             "secrets",
             f"{facts.file} can be {who} by every user of this machine (mode {facts.mode:o})",
-            "whoever has the key in it is the site, or the router",
+            "whoever knows what it holds can come in, or pose as the site or the router",
             f"chmod 600 {facts.file}",
         )
     if facts.mode & stat.S_IWGRP:
@@ -98,10 +101,13 @@ class CertificateFacts:
 
 def certificate_files(config: RouterConfig | GatewayConfig) -> Iterator[Path]:
     """The files of this side's certificates, each once."""
-    pairs: tuple[ListenerConfig | CertificatePair | None, ...] = (
-        (config.kcp, config.tls) if isinstance(config, RouterConfig) else (config.certificate,)
-    )
-    yield from dict.fromkeys(pair.cert_file for pair in pairs if pair is not None)
+    if isinstance(config, RouterConfig):
+        shown = [pair.cert_file for pair in (config.kcp, config.tls) if pair is not None]
+        if config.dashboard is not None and config.dashboard.cert_file is not None:
+            shown.append(config.dashboard.cert_file)
+    else:
+        shown = [config.certificate.cert_file] if config.certificate is not None else []
+    yield from dict.fromkeys(shown)
 
 
 def look_at_certificate(file: Path) -> CertificateFacts:
@@ -116,7 +122,7 @@ def judge_certificate(facts: CertificateFacts, now: datetime.datetime) -> Findin
         "peers that verify it by a CA refuse it; those that know its fingerprint must be told the "
         "new one"
     )
-    remedy = f"put a new certificate for the same key into {facts.file}, and restart"
+    remedy = f"put a new certificate for the same key into {facts.file}; polevpn-trio reload"
     if now > facts.not_after:
         return fail(
             "certificate",

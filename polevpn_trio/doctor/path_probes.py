@@ -305,4 +305,5 @@ def _not_connected(error: OSError) -> PeerFacts:
 def _reason(error: OSError) -> str:
     if error.errno == errno.ECONNREFUSED:
         return "connection refused: nothing listens there"
-    return (error.strerror or str(error)).lower()
+    # Trio's own text has the address as Python writes it.
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()

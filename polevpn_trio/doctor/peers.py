@@ -80,7 +80,8 @@ def judge_answer(asked: Asked, answering: Collection[ServerUrl]) -> Finding:
             "start the router there, or correct the port in route_server",
         )
     if facts.error:
-        return tell(check, f"{asked.where}: {facts.error}", meaning, _no_answer(asked))
+        remedy = _no_answer(asked, otherwise=bool(answering))
+        return tell(check, f"{asked.where}: {facts.error}", meaning, remedy)
     return tell(
         check,
         f"{asked.where} answers, but not as a router: {facts.handshake_error}",
@@ -89,11 +90,14 @@ def judge_answer(asked: Asked, answering: Collection[ServerUrl]) -> Finding:
     )
 
 
-def _no_answer(asked: Asked) -> str:
+def _no_answer(asked: Asked, *, otherwise: bool) -> str:
+    """What to do; ``otherwise``: another server of the file answers."""
     port = asked.server.port
     opened = f"let {asked.protocol} port {port} through on the router (`doctor` there tells more)"
     if asked.protocol == "TCP":
         return f"{opened} and on the way: in this site's firewall, and the cloud's security group"
+    if otherwise:
+        return f"{opened} and on the way; where UDP is blocked it stays as it is"
     return (
         f"{opened} and on the way; where UDP is blocked, add "
         f'"tls://{asked.server.host}:{port}" to route_server, and "tls" to the router'
@@ -145,7 +149,7 @@ def judge_expiry(asked: Asked, trust: RouterTrust, now: datetime.datetime) -> Fi
             "router-certificate-expiry",
             f"the certificate of {asked.where} expires in {left.days} days",
             "this gateway will refuse it then",
-            "renew it on the router: cert_file, and restart",
+            "renew it on the router: cert_file, and reload",
         )
     return ok(
         "router-certificate-expiry",

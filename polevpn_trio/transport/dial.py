@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import errno
 import logging
+import os
 import random
 import socket
 from collections import Counter
@@ -314,4 +315,5 @@ def _lost(error: OSError) -> LinkLost:
     """Say what the kernel said, without its numbers."""
     if error.errno == errno.ECONNREFUSED:
         return LinkLost("connection refused: nothing listens there", advice=advice.NOBODY_LISTENS)
-    return LinkLost((error.strerror or str(error)).lower())
+    # Trio's own text has the address as Python writes it.
+    return LinkLost((os.strerror(error.errno) if error.errno else str(error)).lower())

@@ -15,10 +15,10 @@ from polevpn_trio.doctor.files import (
     judge_certificate,
     judge_mistakes,
     judge_secret,
+    judge_secrets,
     judge_warnings,
     look_at_certificate,
     look_at_file,
-    secret_files,
 )
 from polevpn_trio.doctor.finding import Status
 from polevpn_trio.errors import ConfigError
@@ -61,14 +61,53 @@ def test_keys_and_the_configuration_are_secret_and_certificates_are_not(
 ) -> None:
     pair = certificates.ecdsa
     config = router(pair.cert_file, pair.key_file)
-    assert secret_files(config) == (Path("router.json"), pair.key_file)
+    assert config.secret_files == (Path("router.json"), pair.key_file)
     assert list(certificate_files(config)) == [pair.cert_file]
     config_of_site = gateway(
         name="site", cert_file=str(pair.cert_file), key_file=str(pair.key_file)
     )
-    assert secret_files(config_of_site) == (Path("gateway.json"), pair.key_file)
+    assert config_of_site.secret_files == (Path("gateway.json"), pair.key_file)
     assert list(certificate_files(config_of_site)) == [pair.cert_file]
     assert list(certificate_files(gateway())) == []
+
+
+def test_a_router_with_sites_in_files_of_their_own_has_its_secrets_there(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    listed, shown = certificates.ecdsa, certificates.rsa
+    listener = {"cert_file": str(listed.cert_file), "key_file": str(listed.key_file)}
+    (tmp_path / "sites").mkdir()
+    site = tmp_path / "sites" / "berlin.json"
+    site.write_text(json.dumps({"certificate": "sha256:" + "ab" * 32, "addresses": ["10.8.0.2"]}))
+    token = tmp_path / "dashboard.token"
+    token.write_text("t" * 32)
+    file = tmp_path / "router.json"
+    page = {"token_file": token.name, "cert_file": str(shown.cert_file)}
+    values = {
+        "kcp": {**listener, "listen": ":443"},
+        "gateways_directory": "sites",
+        "dashboard": {**page, "key_file": str(shown.key_file)},
+    }
+    file.write_text(json.dumps(values))
+    file.chmod(0o644)
+    token.chmod(0o644)
+    site.chmod(0o600)
+    config = load_router(file)
+    assert set(config.secret_files) == {site, listed.key_file, shown.key_file, token}
+    assert list(certificate_files(config)) == [listed.cert_file, shown.cert_file]
+    judged = judge_secrets([look_at_file(each) for each in config.secret_files])
+    assert any(each.text.startswith(f"{token} can be read by every user") for each in judged)
+
+
+def test_many_files_that_are_kept_from_others_are_told_as_one(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.json" for number in range(10)]
+    for file in files:
+        file.touch(0o600)
+    files[3].chmod(0o644)
+    texts = [each.text for each in judge_secrets([look_at_file(file) for file in files])]
+    assert texts[0] == "9 files with secrets are kept from others"
+    assert len(texts) == 2
+    assert "3.json can be read by every user" in texts[1]
 
 
 @pytest.mark.parametrize(

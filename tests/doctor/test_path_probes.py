@@ -60,6 +60,13 @@ def test_a_server_that_is_no_router_is_told_from_none() -> None:
     trio.run(main)
 
 
+def test_what_the_kernel_says_is_told_in_its_words() -> None:
+    # Nowhere for TCP, whatever routes there are.
+    facts = trio.run(ask_by_tcp, (2, "255.255.255.255"), 443, "router.example")
+    assert facts.error == "network is unreachable"
+    assert facts.no_way
+
+
 def test_udp_that_answers_something_else_is_no_answer() -> None:
     async def main() -> None:
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as server:

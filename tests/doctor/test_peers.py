@@ -60,6 +60,12 @@ def test_an_address_that_does_not_answer_costs_time() -> None:
     assert judge_answer(silent, set()).status is Status.FAIL
 
 
+def test_a_fallback_is_advised_where_there_is_none() -> None:
+    silent = Asked(KCP, 4, "192.0.2.2", PeerFacts("no answer"))
+    assert f'add "tls://{KCP.host}:443"' in judge_answer(silent, set()).remedy
+    assert "tls://" not in judge_answer(silent, {TLS}).remedy
+
+
 def test_who_answers_but_is_no_router_is_told() -> None:
     facts = PeerFacts(handshake_error="wrong version number", round_trip=0.01)
     found = judge_answer(Asked(TLS, 6, "2001:db8::1", facts), set())

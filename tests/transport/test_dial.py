@@ -118,6 +118,13 @@ def test_an_https_server_that_never_answers_is_given_up(certificates: Any) -> No
     trio.run(with_tls_server, certificates.ecdsa, handle, body)
 
 
+def test_what_the_kernel_says_is_told_in_its_words() -> None:
+    # Nowhere for TCP, whatever routes there are.
+    server = url("tls", 443, "255.255.255.255")
+    reason = trio.run(refused, server)
+    assert reason.endswith(": 255.255.255.255:443: network is unreachable")
+
+
 @pytest.mark.parametrize("scheme", ["tls", "wss"])
 def test_a_server_without_tls_is_a_lost_link(scheme: str) -> None:
     async def handle(stream: trio.SocketStream) -> None:
