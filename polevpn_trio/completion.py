@@ -13,8 +13,8 @@ SHELLS = ("bash", "zsh", "fish")
 PROGRAM = "polevpn-trio"
 """What is completed: the console script. ``python -m polevpn_trio`` is two words too many."""
 
-_FILES = frozenset({"FILE", "CONFIG"})
-"""Metavariables of arguments that are completed with names of files."""
+_FILES, _FOLDERS = frozenset({"FILE", "CONFIG", "PATH"}), frozenset({"DIR"})
+"""Metavariables of arguments that are completed with names of files, and of folders."""
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -26,6 +26,8 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         if action.metavar in _FILES:
             # How shtab is told; argparse's own class has no such attribute.
             action.__dict__["complete"] = shtab.FILE
+        elif action.metavar in _FOLDERS:
+            action.__dict__["complete"] = shtab.DIRECTORY
     return str(shtab.complete(parser, shell))
 
 

@@ -245,7 +245,7 @@ examples:
     "explain": f"""\
 {_ASKED}
 exit status:
-  0  the packet gets there
+  0  the packet gets there, or does not enter the tunnel
   1  it is dropped
   2  no program answers, or the command line is wrong
 

@@ -30,6 +30,7 @@ CASES = [
     ("demo --transport ", {"kcp", "tls", "wss"}),
     ("check sit", {"site.json"}),
     ("router --config sit", {"site.json"}),
+    ("status --socket sit", {"site.json"}),
     ("completion ", {"bash", "zsh", "fish"}),
 ]
 

@@ -149,7 +149,7 @@ def _no_answer(path: Path, error: OSError) -> NoAnswer:
     if isinstance(error, TimeoutError):
         return NoAnswer(
             f"{path}: the program does not answer",
-            advice="it is stopped or overloaded: see its log, and `top`",
+            advice="it is stopped or overloaded: see its log, and what `ps aux` says of it",
         )
     if error.errno == errno.EACCES:
         return NoAnswer(

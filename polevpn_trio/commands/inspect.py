@@ -2,7 +2,7 @@
 
 ::
 
-    0   all sites are up; for routes and events: answered; for explain: the packet gets there
+    0   all sites are up; for routes and events: answered; for explain: the packet is not dropped
     1   a site is down, or somebody should have a look; the packet is dropped
     2   no program answers, or the command line is wrong
 """
@@ -101,7 +101,7 @@ def routes_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"routes": shown, "total": len(entries)}))
         return EXIT_WELL
-    show(console, render_routes(shown), route_lines(shown))
+    show(console, render_routes(shown, console.width), route_lines(shown))
     return EXIT_WELL
 
 
@@ -131,6 +131,8 @@ def events_command(options: argparse.Namespace) -> int:
                         print(json.dumps(event), flush=True)
                     else:
                         show(console, render_event(event, console.width), [event_line(event)])
+                if not wanted and console.is_terminal and not (options.follow or options.json):
+                    console.print("no events", style="dim")
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pass

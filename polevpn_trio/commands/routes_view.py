@@ -12,10 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from polevpn_trio.commands import units
+from polevpn_trio.commands.status_view import USUAL, Column, new_table
 from polevpn_trio.control.log import printable
 
 Entry = Mapping[str, Any]
 Explained = Mapping[str, Any]
+
+_MARKED, _UNMARKED = "▲ ", "  "
+
+ANSWER = 19
+"""Columns that an answer has at least: those of the longest IPv4 network, and some more."""
 
 VERDICT_STYLES = {"delivered": "green", "local": "yellow", "dropped": "bold red"}
 
@@ -31,31 +37,43 @@ def matching(entries: Sequence[Entry], word: str | None) -> list[Entry]:
     ]
 
 
-def render_routes(entries: Sequence[Entry]) -> RenderableType:
+def render_routes(entries: Sequence[Entry], width: int) -> RenderableType:
     """The table, and below it the conflicts with what to do about them."""
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("network", no_wrap=True)
-    table.add_column("site", no_wrap=True, overflow="ellipsis")
-    table.add_column("by way of", no_wrap=True, overflow="ellipsis")
-    table.add_column("from", no_wrap=True)
-    table.add_column("since", no_wrap=True, justify="right")
+    if not entries:
+        return Text("no routes", "dim")
+    # Of a network cut off nobody knows which it is; others have room for less.
+    widest = max(len(entry["network"]) for entry in entries)
+    shown = [
+        Column("network", "network", widest + len(_UNMARKED)),
+        Column("site", "site", 9),
+        Column("link", "by way of", 9),
+        Column("since", "since", 6, right=True),
+    ]
+    if width >= USUAL:
+        shown.insert(-1, Column("from", "from", 10))
+    rows = [_route_cells(entry) for entry in entries]
+    table = new_table(shown, rows, width, box=SIMPLE_HEAD)
     found: list[RenderableType] = []
     advice: dict[str, None] = {}
     for entry in entries:
-        mark, style = ("▲ ", "bold yellow") if entry["conflicts"] else ("  ", "bold")
-        table.add_row(
-            Text(mark + printable(entry["network"]), style),
-            printable(entry["site"]),
-            printable(entry["via"]),
-            entry["origin"],
-            units.duration(entry["age"]),
-        )
         for conflict in entry["conflicts"]:
             found.append(_marked("▲", f"{entry['network']}: {conflict['what']}", "yellow"))
             if conflict["advice"]:
                 advice[conflict["advice"]] = None
     found += [_marked("→", each, "cyan") for each in advice]
     return Group(table, Padding(Group(*found), (0, 0, 0, 1))) if found else table
+
+
+def _route_cells(entry: Entry) -> Mapping[str, Text]:
+    mark, style = (_MARKED, "bold yellow") if entry["conflicts"] else (_UNMARKED, "bold")
+    # All of them texts: rich takes brackets in a string, such as those of IPv6, for its markup.
+    return {
+        "network": Text(mark + printable(entry["network"]), style),
+        "site": Text(printable(entry["site"])),
+        "link": Text(printable(entry["via"])),
+        "from": Text(entry["origin"]),
+        "since": Text(units.duration(entry["age"])),
+    }
 
 
 def route_lines(entries: Sequence[Entry]) -> Iterator[str]:
@@ -84,12 +102,12 @@ def render_explanation(found: Explained) -> RenderableType:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(ratio=1)
     for name, text in _facts(found):
-        facts.add_row(f"  {name}", printable(text))
+        facts.add_row(f"  {name}", Text(printable(text)))
     parts.append(Padding(facts, (1, 0, 0, 0)))
     steps = Table.grid(padding=(0, 2, 0, 0))
     steps.add_column(no_wrap=True)
-    steps.add_column(no_wrap=True)
-    steps.add_column(ratio=1)
+    steps.add_column()
+    steps.add_column(ratio=1, min_width=ANSWER)
     for step in found["steps"]:
         mark = Text("  ✓", "green") if step["passes"] else Text("  ✗", "red")
         steps.add_row(mark, step["question"], Text(printable(step["answer"]), "bold"))

@@ -21,7 +21,7 @@ from polevpn_trio.management.answers import DEGRADED, DOWN, STATES, UP
 STYLES = {UP: "green", DEGRADED: "yellow", DOWN: "bold red"}
 MARKS = {UP: "●", DEGRADED: "▲", DOWN: "✗"}
 
-USUAL, WIDE, WIDER = 78, 100, 124
+USUAL, WIDE, WIDER, WIDEST = 78, 100, 124, 140
 """Columns of a terminal from which on there is room for more."""
 
 RULES_SHOWN = 5
@@ -207,20 +207,27 @@ def columns(width: int, *, rates: bool, edges: int = 0, sorted_by: str = "") -> 
         Column("state", "state", 13, 13),
         Column("link", "link", 20 if wide else 16, None if wide else 16),
         Column("rtt", "rtt ms", 10 if wide else 6, 11 if wide else 6, right=True),
-        Column("loss", "loss", 6, None if wide else 7, right=True),
+        Column("loss", "loss", 6, None if wide else 9, right=True),
         Column("in", f"in {amount}", 6, 6, right=True),
         Column("out", f"out {amount}", 7, 7, right=True),
     ]
     if wide:
         found.append(Column("drops", "drops", 6))
     if width >= WIDER:
+        found.insert(-1, Column("queue", "queue ms", 8, 8, right=True))
+    if width >= WIDEST:
         found.append(Column("networks", "networks", 10))
     found = [_with_arrow(each, sorted_by) for each in found]
     for key in LEAST_MISSED:
-        if edges + sum(each.least + GAP for each in found) - GAP <= width:
+        if edges + least_width(found) <= width:
             break
         found = [each for each in found if each.key != key]
     return found
+
+
+def least_width(shown: Sequence[Column]) -> int:
+    """What columns take at least, with the blanks between them."""
+    return sum(column.least + GAP for column in shown) - GAP
 
 
 def _with_arrow(column: Column, sorted_by: str) -> Column:
@@ -241,10 +248,11 @@ def new_table(
     # A box has an edge of a column on either side, and a blank of its own between two columns.
     edges, padding = (EDGES, GAP - 1) if box is not None else (0, GAP)
     table = Table(box=box, header_style="bold", pad_edge=False, padding=(0, padding, 0, 0))
-    left = width - edges - sum(column.least + GAP for column in shown) + GAP
+    left = width - edges - least_width(shown)
     widths = [column.least for column in shown]
-    # A long name must not take the room of a link's address, or of its loss.
-    for index in sorted(range(len(shown)), key=lambda at: shown[at].key not in ("link", "loss")):
+    # A long name must not take the room of a link's loss, or of its address.
+    first = {"loss": 0, "link": 1}
+    for index in sorted(range(len(shown)), key=lambda at: first.get(shown[at].key, 2)):
         column = shown[index]
         needed = max([column.least, *(row[column.key].cell_len for row in rows)])
         more = max(0, min(left, min(needed, column.most or needed) - column.least))
@@ -284,7 +292,7 @@ def site_cells(site: Site, *, wide: bool) -> Mapping[str, Text]:
     cells = {
         "site": Text(printable(site["name"]), style),
         "state": Text(state_text(site), style),
-        **{key: Text() for key in ("link", "rtt", "loss", "in", "out")},
+        **{key: Text() for key in ("link", "rtt", "loss", "in", "out", "queue")},
         "drops": Text(drops_text(link["drops"]), "yellow"),
         "networks": Text(printable(", ".join(site["networks"])), "dim"),
     }
@@ -297,6 +305,7 @@ def site_cells(site: Site, *, wide: bool) -> Mapping[str, Text]:
             "loss": Text(loss_text(link, wide=wide)),
             "in": Text(received),
             "out": Text(sent),
+            "queue": Text(units.milliseconds(link["queue_delay"])),
         }
     return cells
 
@@ -379,6 +388,8 @@ def _site_line(site: Site) -> str:
             f"in {_amount(link, 'bytes_received')}",
             f"out {_amount(link, 'bytes_sent')}",
         ]
+        if link["queue_delay"] is not None:
+            parts.append(f"queue {units.milliseconds(link['queue_delay'])} ms")
     if link["drops"]:
         parts.append(f"dropped {drops_text(link['drops'])}")
     if site["networks"]:

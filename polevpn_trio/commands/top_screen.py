@@ -73,7 +73,7 @@ HELP = (
     ("↑ ↓ or j k", "choose a site"),
     ("Enter", "show or hide all about it"),
     ("s / S", "sort by the next column / the other way round"),
-    ("/", "show only sites with a word in name, peer, or networks; Esc ends that"),
+    ("/", "only sites with a word in name, peer, or networks; Esc: all"),
     ("p or Space", "pause, and go on"),
     ("e", "show or hide the last events"),
     ("q", "quit"),
@@ -261,6 +261,9 @@ class Screen:
             # After what comes and goes.
             after = [each.key for each in columns].index("out") + 1
             columns.insert(after, status_view.Column("rate", "rate", SPARKLINE))
+            if status_view.least_width(columns) > width:
+                # The detail has them.
+                columns = [each for each in columns if each.key != "drops"]
         lines = []
         for site in sites:
             cells = dict(status_view.site_cells(site, wide=wide))

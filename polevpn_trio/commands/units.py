@@ -62,7 +62,9 @@ def _scaled(value: float, unit: str) -> str:
 
 def brief_share(value: float | None) -> str:
     """A share in four characters at most: ``<1%``, ``14%``."""
-    return "<1%" if value is not None and 0 < value < 0.01 else share(value and round(value, 2))
+    if not value:
+        return share(value)
+    return "<1%" if value < 0.01 else f"{value:.0%}"
 
 
 def share(value: float | None) -> str:

@@ -321,9 +321,10 @@ class HostNetwork:
             _revert(netlink, change)
         if leftover:
             logger.info(
-                "%s: undid %d changes that an earlier run had left",
+                "%s: undid %d %s that an earlier run had left",
                 self._settings.interface,
                 len(leftover),
+                "change" if len(leftover) == 1 else "changes",
             )
             journal.remove()
 

@@ -27,7 +27,7 @@ ROUTES = [
     entry("10.99.0.0/16", "paris", conflicts=[CONFLICT]),
 ]
 
-EXPLAINED = {
+EXPLAINED: dict[str, Any] = {
     "source": "192.168.1.1",
     "destination": "10.99.0.1",
     "verdict": "delivered",
@@ -52,18 +52,47 @@ EXPLAINED = {
 
 
 def test_routes_tell_where_they_come_from_and_conflicts_what_to_do() -> None:
-    lines = drawn(routes_view.render_routes(ROUTES))
+    lines = drawn(routes_view.render_routes(ROUTES, 80))
     assert any(
         line.split() == ["10.8.0.2", "berlin", "kcp", "198.51.100.7:50412", "registered", "1m15s"]
         for line in lines
     )
     assert any(line.split()[:2] == ["▲", "10.99.0.0/16"] for line in lines)
     assert lines[-2:] == [" ▲ 10.99.0.0/16: also named by oslo", " → correct one of them"]
-    assert "→" not in "\n".join(drawn(routes_view.render_routes(ROUTES[:1])))
+    assert "→" not in "\n".join(drawn(routes_view.render_routes(ROUTES[:1], 80)))
+    assert drawn(routes_view.render_routes([], 80)) == ["no routes"]
     assert list(routes_view.route_lines(ROUTES)) == [
         "10.8.0.2 site berlin via kcp 198.51.100.7:50412 registered 1m15s",
         "10.99.0.0/16 site paris via kcp 198.51.100.7:50412 registered 1m15s; also named by oslo",
     ]
+
+
+def test_a_narrow_terminal_cuts_neither_networks_nor_answers() -> None:
+    long = entry("192.168.100.0/24", "x" * 63, age=86_399.0)
+    lines = drawn(routes_view.render_routes([long], 50), 50)
+    assert max(map(len, lines)) <= 50
+    assert any("192.168.100.0/24" in line and line.endswith("23h59m") for line in lines)
+    answered = {
+        **EXPLAINED["steps"][0],
+        "question": "which route_networks hold its destination?",
+        "answer": "192.168.100.0/24",
+    }
+    lines = drawn(routes_view.render_explanation(EXPLAINED | {"steps": [answered]}), 50)
+    assert any(line.endswith("192.168.100.0/24") for line in lines)
+
+
+def test_brackets_are_no_markup() -> None:
+    # Rich takes those that begin with a letter for its own; a closing one is a mistake to it.
+    peer = "kcp [fd00::7]:50412"
+    text = "\n".join(drawn(routes_view.render_routes([entry("10.8.0.2", "berlin", via=peer)], 80)))
+    assert peer in text
+    found = EXPLAINED | {
+        "policy": 'rule "[/web]"',
+        "link": EXPLAINED["link"] | {"peer": "[fd00::7]:50412"},
+    }
+    text = "\n".join(drawn(routes_view.render_explanation(found)))
+    assert "kcp [fd00::7]:50412 (classic)" in text
+    assert 'rule "[/web]"' in text
 
 
 def test_routes_are_found_by_network_site_or_way() -> None:

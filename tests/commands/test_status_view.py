@@ -52,7 +52,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(width: int) -> 
 
 def test_wider_terminals_show_more() -> None:
     look = site("berlin")
-    look["link"]["drops"] = {"queue_full": 3}
+    look["link"] |= {"drops": {"queue_full": 3}, "queue_delay": 0.0042}
     narrow, wide, wider = (
         "\n".join(drawn(status_view.render(status(look), width), width)) for width in (80, 110, 140)
     )
@@ -60,7 +60,10 @@ def test_wider_terminals_show_more() -> None:
     assert "queue_full 3" in wide
     assert "198.51.100.7:50412" in wide
     assert "12.3 ±1.10" in wide
+    assert "queue ms" not in wide
     assert "192.168.1.0/24" not in wide
+    assert "queue ms" in wider
+    assert "4.20" in wider
     assert "192.168.1.0/24" in wider
 
 
@@ -121,6 +124,9 @@ def test_what_repair_leaves_of_a_loss_is_seen_in_every_width() -> None:
     lossy["link"]["loss_sent"] = {"before_repair": 0.143, "after_repair": 0.0004}
     look = status(lossy)
     assert "14%/<1%" in "\n".join(drawn(status_view.render(look, 80)))
+    lossy["link"]["loss_received"] = {"before_repair": 1.0, "after_repair": 0.02}
+    assert "100%/2%" in "\n".join(drawn(status_view.render(look, 80)))
+    lossy["link"]["loss_received"] = {"before_repair": None, "after_repair": None}
     assert "14%/0.04%" in "\n".join(drawn(status_view.render(look, 110), 110))
     assert "loss 14% (0.04% after repair)" in "\n".join(status_view.lines(look))
 
@@ -154,11 +160,11 @@ def test_plain_lines_name_site_state_and_what_to_do() -> None:
 
 def test_without_rates_amounts_are_told() -> None:
     look = site("berlin")
-    look["link"]["rates"] = None
+    look["link"] |= {"rates": None, "queue_delay": 0.0042}
     lines = "\n".join(drawn(status_view.render(status(look), 80)))
     assert "in B" in lines
     assert "12.0 M" in lines
-    assert "in 3.4 kB, out 12.0 MB" in "\n".join(status_view.lines(status(look)))
+    assert "in 3.4 kB, out 12.0 MB, queue 4.20 ms" in "\n".join(status_view.lines(status(look)))
 
 
 def test_what_a_peer_chose_cannot_drive_the_terminal() -> None:

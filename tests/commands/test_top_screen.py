@@ -128,6 +128,7 @@ def test_help_names_all_keys(screen: Screen) -> None:
         lines = drawn(screen.render(width, height), width)
         assert all(keys in "\n".join(lines) for keys, _ in HELP)
         assert len(lines) <= height
+    assert all(text in "\n".join(drawn(screen.render(80, 24))) for _, text in HELP)
     press(screen, "escape")
     assert "berlin" in "\n".join(drawn(screen.render(80, 24)))
 
@@ -198,6 +199,17 @@ def test_it_fits_the_terminal_whatever_there_is_to_show(
         for _ in range(150):
             screen.press("down")
         assert screen.chosen in "\n".join(drawn(screen.render(width, height), width))
+
+
+@pytest.mark.parametrize("width", [80, 100, 110, 124, 140])
+def test_no_loss_is_cut_off(width: int) -> None:
+    screen = Screen()
+    lossy = rated("berlin", rate=1e6)
+    lossy["link"]["loss_sent"] = {"before_repair": 0.14, "after_repair": 0.02}
+    screen.take_status(status(lossy))
+    head, line = drawn(screen.render(width, 24), width)[1:3]
+    assert ("14%/2.0%" if width >= 100 else "14%/2%") in line
+    assert "out b/s" in head
 
 
 def test_sparklines_are_of_the_rates_so_far_and_ascii_where_need_be() -> None:

@@ -56,6 +56,11 @@ def test_shares(value: float | None, text: str) -> None:
     assert units.share(value) == text
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0%"), (1e-3, "<1%"), (0.02, "2%"), (1, "100%")])
+def test_brief_shares(value: float, text: str) -> None:
+    assert units.brief_share(value) == text
+
+
 @given(st.floats(0, 1e15))
 def test_counts_and_rates_fit_their_column(number: float) -> None:
     assert len(units.count(number)) <= 6
