@@ -24,6 +24,7 @@ import attrs
 from polevpn_trio import __version__, manual
 from polevpn_trio.commands import arguments as asking
 from polevpn_trio.commands import keys_arguments
+from polevpn_trio.commands.plain_marks import use_plain_marks
 from polevpn_trio.completion import PROGRAM, SHELLS
 from polevpn_trio.control import advice
 from polevpn_trio.control.log import FORMATS, LEVELS, ContextLogger, configure, printable
@@ -66,6 +67,7 @@ def process() -> NoReturn:
     would need as long as for a fifth of the start to take its modules apart.
     """
     gc.set_threshold(STARTING_OBJECTS, *gc.get_threshold()[1:])
+    use_plain_marks()
     status = 0
     try:
         status = main()

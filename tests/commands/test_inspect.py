@@ -204,6 +204,16 @@ def test_a_terminal_gets_colours_unless_they_are_unwanted(sock: Path) -> None:
         assert ("\x1b[32m" in terminal.shown) is colours
 
 
+def test_a_terminal_without_our_marks_gets_plain_ones(sock: Path) -> None:
+    words = ("status", "--over", "0", "--socket", str(sock))
+    terminal = Terminal(*words, PYTHONIOENCODING="latin-1", NO_COLOR="1")
+    terminal.wait_for("connections without a login")
+    assert terminal.end() == 1
+    assert " x router " in terminal.shown
+    assert "> " in terminal.shown
+    assert "Traceback" not in terminal.shown
+
+
 def test_top_follows_keys_and_leaves_the_terminal_as_it_was(sock: Path) -> None:
     terminal = Terminal("top", "--every", "0.2", "--socket", str(sock))
     terminal.wait_for("1 of 3 sites DOWN")
