@@ -574,6 +574,9 @@ class Connection:
         level = logging.WARNING
         while not changed.is_set():
             for rank in range(self._gateway.servers):
+                if changed.is_set():
+                    # By what it says now, this link may be the right one again.
+                    return False
                 if await self._succeed(rank):
                     return True
             outage = self._gateway.uplinks.outage()

@@ -100,6 +100,23 @@ def test_while_no_login_works_by_the_new_settings_the_old_link_stays() -> None:
     with_servers(body, Server(native=True))
 
 
+def test_a_link_that_is_right_again_is_not_left_for_a_fallback() -> None:
+    async def body(world: World) -> None:
+        first, fallback = world.servers
+        old = await settled(world)
+        first.up = False
+        attempts = len(first.attempts)
+        await adopt(world, key=ANOTHER_KEY)
+        await world.until(lambda: len(first.attempts) > attempts)
+        # In the middle of the attempt, as when a reload is rolled back.
+        await adopt(world, key=KEY)
+        await trio.sleep(10)
+        assert await settled(world) is old
+        assert not fallback.attempts
+
+    with_servers(body, Server(native=True), Server("tls", native=True))
+
+
 def test_other_servers_are_called_and_the_status_tells_of_them() -> None:
     async def body(world: World) -> None:
         old = await settled(world)
