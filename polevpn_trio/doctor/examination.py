@@ -27,6 +27,7 @@ from polevpn_trio.doctor import (
     ports,
     routing,
     run_as,
+    sites,
     surroundings,
     tunnel_device,
     udp_sockets,
@@ -181,6 +182,8 @@ def _network(config: Config) -> Iterator[Finding]:
     yield from firewall.judge_reading(rules)
     for protocol, listener in listeners:
         yield from firewall.judge_input(rules, protocol, listener.port)
+    if isinstance(config, RouterConfig):
+        yield from sites.judge_sites(config)
     site = _site_of(config)
     if site is None:
         return
