@@ -151,7 +151,7 @@ def start(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _leave)
     if argv:
         return main(argv)
-    with tempfile.TemporaryDirectory(prefix="polevpn-") as folder:
+    with tempfile.TemporaryDirectory(prefix="polevpn-environment-") as folder:
         try:
             command = arguments(os.environ, Path(folder))
         except ConfigError as error:
