@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 EXTRA = ("hypercorn", "starlette")
 """Packages of the extra `dashboard`."""
+
+
+def missing_packages() -> list[str]:
+    """Those of `EXTRA` that this program cannot import."""
+    return [name for name in EXTRA if importlib.util.find_spec(name) is None]
+
+
+def pip_install(packages: Sequence[str]) -> str:
+    """The command that installs packages where this program finds them."""
+    return f"{sys.executable} -m pip install {' '.join(packages)}"
 
 
 class DashboardService:
@@ -57,12 +68,12 @@ class DashboardService:
                     new.listening.close()
 
     def _open(self, config: DashboardConfig, running: Dashboard | None) -> Dashboard:
-        missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+        missing = missing_packages()
         if missing:
             raise HostError(
                 f"`dashboard` is configured, but {' and '.join(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not installed",
-                advice=f"`pip install {' '.join(missing)}`, or take `dashboard` out",
+                advice=f"`{pip_install(missing)}`, or take `dashboard` out",
             )
         # Not before it is known that it can be imported.
         from polevpn_trio.dashboard.server import Dashboard, listen

@@ -138,6 +138,8 @@ def _machine(config: Config | None) -> Iterator[Finding]:
         yield congestion.judge_congestion(congestion.look_at_congestion())
     if not isinstance(config, GatewayConfig):
         yield surroundings.look_at_open_files()
+    if isinstance(config, RouterConfig) and config.dashboard is not None:
+        yield from surroundings.judge_packages()
     if config is not None and config.run_as is not None:
         yield run_as.judge_user(config, config.run_as, run_as.look_at_user(config, config.run_as))
     known = () if config is None else (config.path,)

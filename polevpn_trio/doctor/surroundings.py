@@ -10,7 +10,8 @@ from pathlib import Path
 import attrs
 
 from polevpn_trio import kernels
-from polevpn_trio.doctor.finding import Finding, ok, warn
+from polevpn_trio.dashboard.service import missing_packages, pip_install
+from polevpn_trio.doctor.finding import Finding, fail, ok, warn
 
 FEW_FILES = 4096
 """Open files below which a router with a thousand sites over TCP comes into difficulties."""
@@ -85,6 +86,21 @@ def judge_container(facts: ContainerFacts, *, has_site: bool) -> Finding:
         f"{where}: what the site joins is the container's network, "
         "the machine's only with --network=host",
     )
+
+
+def judge_packages() -> list[Finding]:
+    """Whether what the dashboard of a router takes is installed; nothing if it is."""
+    missing = missing_packages()
+    if not missing:
+        return []
+    return [
+        fail(
+            "packages",
+            f"`dashboard` is configured, but not installed: {', '.join(missing)}",
+            "the router ends at its start",
+            f'{pip_install(missing)}; or take "dashboard" out',
+        )
+    ]
 
 
 def judge_open_files(soft: int, hard: int) -> Finding:

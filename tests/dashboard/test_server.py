@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -21,6 +22,8 @@ from polevpn_trio.control.dashboard_config import DashboardConfig
 from polevpn_trio.dashboard import recorder, server
 from polevpn_trio.dashboard.service import DashboardService
 from polevpn_trio.dashboard.store import HistoryStore
+from polevpn_trio.doctor.finding import Status
+from polevpn_trio.doctor.surroundings import judge_packages
 from polevpn_trio.errors import HostError
 from polevpn_trio.management.service import managed
 from polevpn_trio.nursery_tree import Branch, open_root
@@ -82,7 +85,11 @@ def test_what_is_not_installed_is_told_in_a_line(
     monkeypatch.setattr(importlib.util, "find_spec", without)
     error = host_error(tmp_path)
     assert told in str(error)
-    assert f"`pip install {' '.join(sorted(absent))}`" in error.advice
+    command = f"{sys.executable} -m pip install {' '.join(sorted(absent))}"
+    assert f"`{command}`" in error.advice
+    [finding] = judge_packages()
+    assert finding.status is Status.FAIL
+    assert finding.remedy.startswith(command)
 
 
 def changed_while_it_runs(
