@@ -99,7 +99,7 @@ class Gateway:
 
         Raises HostError when this machine does not let us; then nothing has changed.
         """
-        config = changes.config
+        config, before = changes.config, self.settings
         if changes.names & HOST_KEYS:
             await self._site.change(config.site)
         self._config = config
@@ -110,6 +110,7 @@ class Gateway:
             config.site_name,
             tuple(map(str, config.site.local_networks)),
             tuple(server.text for server in config.servers),
+            same_login=self.settings.differs_in_servers_at_most(before),
         )
         self.changed.set()
         self.changed = trio.Event()
@@ -198,9 +199,8 @@ class Gateway:
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, unless there is another configuration."""
-        changed = self.changed
         with trio.move_on_after(seconds):
-            await changed.wait()
+            await self.changed.wait()
 
     async def _reconnect(self, backoff: Backoff) -> Uplink:
         """Try the servers in order, again and again, until one takes us."""
@@ -575,8 +575,7 @@ class Connection:
         while not changed.is_set():
             for rank in range(self._gateway.servers):
                 if changed.is_set():
-                    # By what it says now, this link may be the right one again.
-                    return False
+                    return False  # This link may be the right one again.
                 if await self._succeed(rank):
                     return True
             outage = self._gateway.uplinks.outage()

@@ -61,6 +61,10 @@ class LinkSettings:
             tcp_congestion=config.tcp_congestion,
         )
 
+    def differs_in_servers_at_most(self, other: LinkSettings) -> bool:
+        """Whether a server that both name answers to one as to the other."""
+        return attrs.evolve(self, servers=other.servers) == other
+
 
 @attrs.frozen
 class Uplink:

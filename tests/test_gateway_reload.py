@@ -69,6 +69,7 @@ def test_what_is_not_about_links_leaves_them_alone() -> None:
 def test_another_key_makes_another_link_beside_the_old_one() -> None:
     async def body(world: World) -> None:
         old = await settled(world)
+        world.gateway.uplinks.answered(1, None, trio.current_time())
         world.servers[0].key = ANOTHER_KEY
         await adopt(world, key=ANOTHER_KEY)
         assert "by the new settings" in world.gateway.unsettled()
@@ -76,8 +77,11 @@ def test_another_key_makes_another_link_beside_the_old_one() -> None:
         new = await settled(world)
         assert world.calls == [old, new]
         assert old.gateways_end.is_closed
+        # That the other one took the old key says nothing now.
+        states = [each.state for each in world.gateway.uplinks.servers(trio.current_time())]
+        assert states == ["used", "untried"]
 
-    with_servers(body, Server(native=True))
+    with_servers(body, Server(native=True), Server("tls", native=True))
 
 
 def test_while_no_login_works_by_the_new_settings_the_old_link_stays() -> None:

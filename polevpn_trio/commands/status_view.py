@@ -370,7 +370,7 @@ def lines(status: Status) -> Iterator[str]:
             yield f"{name}: site {printable(site['name'])}: {site['state']}: {_line(trouble)}"
     for server in status["servers"]:
         trouble = server["trouble"]
-        text = f": {_line(trouble)}" if trouble is not None else ""
+        text = f" {units.duration(server['age'])} ago: {_line(trouble)}" if trouble else ""
         yield f"{name}: server {printable(server['url'])}: {server['state']}{text}"
     footer = _footer(status).strip()
     if footer:

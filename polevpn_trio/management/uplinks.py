@@ -50,10 +50,25 @@ class Uplinks:
         if self.site.connected is None and trouble is not None:
             self.site.trouble = self.outage()
 
-    def reconfigured(self, name: str, networks: tuple[str, ...], servers: tuple[str, ...]) -> None:
-        """Note what the configuration says now; what is known of servers that stay is kept."""
+    def reconfigured(
+        self,
+        name: str,
+        networks: tuple[str, ...],
+        servers: tuple[str, ...],
+        *,
+        same_login: bool = True,
+    ) -> None:
+        """Note what the configuration says now.
+
+        What is known of servers that stay is kept, unless they were asked for another login: what
+        they said of that would mislead.
+        """
         self.site.name, self.site.networks = name, networks
-        known = {server.url: server for server in self._servers}
+        known = {
+            server.url: server
+            for rank, server in enumerate(self._servers)
+            if same_login or rank == self._rank
+        }
         if self._rank is not None:
             used = self._servers[self._rank].url
             self._rank = servers.index(used) if used in servers else None

@@ -87,6 +87,19 @@ def test_what_is_known_of_servers_that_stay_is_kept_when_the_configuration_chang
     ]
 
 
+def test_what_servers_said_of_another_login_is_forgotten() -> None:
+    links, peer = uplinks(), Peer()
+    links.answered(1, REFUSED, 1.0)
+    links.answered(0, None, 2.0)
+    links.joined(0, peer.connected(since=2.0))
+    urls = ("kcp://192.0.2.1:443", "tls://192.0.2.1:443")
+    links.reconfigured("berlin", (), urls)
+    assert [server.state for server in links.servers(3.0)] == ["used", "failed"]
+    links.reconfigured("berlin", (), urls, same_login=False)
+    assert [server.state for server in links.servers(3.0)] == ["used", "untried"]
+    assert links.outage().what == ""
+
+
 def test_the_link_of_a_server_that_is_not_configured_any_more_is_that_of_none() -> None:
     links, peer = uplinks(), Peer()
     links.joined(1, peer.connected(since=2.0))
