@@ -378,7 +378,9 @@ def lines(status: Status) -> Iterator[str]:
 
 
 def _site_line(site: Site) -> str:
-    parts = [f"{site['state']} for {units.duration(site['age'])}"]
+    # Its age is that of being up or down, whatever else is wrong.
+    state = "degraded, up" if site["state"] == DEGRADED else site["state"]
+    parts = [f"{state} for {units.duration(site['age'])}"]
     connection, link = site["connection"], site["link"]
     if connection is not None:
         parts += [

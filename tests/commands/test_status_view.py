@@ -145,13 +145,17 @@ def test_plain_lines_name_site_state_and_what_to_do() -> None:
     look = status(
         site("berlin"),
         site("paris", "down"),
+        site("oslo", "degraded", connection=None),
         troubles=[{"what": "key: easy to guess", "advice": ""}],
     )
     assert list(status_view.lines(look)) == [
-        "router: down: 1 of 2 sites DOWN (running for 1d1h, pid 812, kernels compiled)",
+        "router: down: 1 of 3 sites DOWN, 1 to look at (running for 1d1h, pid 812, "
+        "kernels compiled)",
         "router: warning: key: easy to guess",
         "router: site paris: down for 1h12m, networks 192.168.1.0/24",
         "router: site paris: down: nothing heard for 60 s; what to do: look at its uplink",
+        "router: site oslo: degraded, up for 1h12m, networks 192.168.1.0/24",
+        "router: site oslo: degraded: 20% lost",
         "router: site berlin: up for 1h12m, kcp 198.51.100.7:50412, rtt 12.3 ±1.10 ms, loss 2.0%, "
         "in 8.0 Mb/s, out 1.2 kb/s, networks 192.168.1.0/24",
         "router: 1.2 k packets forwarded; dropped: no_route 7; 3 connections without a login",
