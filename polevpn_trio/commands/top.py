@@ -45,7 +45,8 @@ _KEYS = {
 def top_command(options: argparse.Namespace) -> int:
     """Watch until the user has seen enough."""
     console = Console(highlight=False)
-    if options.json or not (console.is_terminal and sys.stdin.isatty()):
+    drawn = console.is_terminal and not console.is_dumb_terminal and sys.stdin.isatty()
+    if options.json or not drawn:
         return _print_for_ever(options)
     client = connect_one(options.socket)
     screen = Screen(ascii_only=not console.encoding.lower().startswith("utf"))
