@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def judge_kernels(compiled: Mapping[str, bool]) -> Finding:
         "the tunnel works, at a small part of its speed",
         "unset POLEVPN_TRIO_PURE"
         if forced
-        else "apt install gcc python3-dev; pip install --force-reinstall --no-deps "
-        "--no-binary polevpn-trio polevpn-trio (in a clone: ./run setup)",
+        else "apt install gcc python3-dev; then in its source "
+        f"{sys.executable} -m pip install --force-reinstall --no-deps . (in a clone: ./run setup)",
     )
 
 

@@ -17,7 +17,7 @@ from polevpn_trio.management.roster import Connected, Site
 NOT_YET = Trouble("not connected yet")
 
 FALLBACK_ADVICE = (
-    "a better server is tried again every minute; see what `status` says is wrong with it"
+    "it is tried again every minute; `doctor` with this file tells what is wrong on the way to it"
 )
 
 
