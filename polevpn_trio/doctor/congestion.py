@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import socket
 
 import attrs
 
-from polevpn_trio.doctor.finding import Finding, Status, skip
+from polevpn_trio.control.config import DEFAULT_CONGESTION
+from polevpn_trio.doctor.finding import Finding, Status, ok, skip
+from polevpn_trio.transport.tcp import choose_congestion_control
 
-_FOLDER = Path("/proc/sys/net/ipv4")
-_BBR = "bbr"
+_LONGEST_NAME = 16
+"""Bytes: TCP_CA_NAME_MAX of linux/tcp.h."""
 
 
 @attrs.frozen
 class CongestionFacts:
+    wanted: str
+    """``tcp_congestion``; "" for the kernel's own default."""
     used: str
-    """By connections that ask for nothing else; "" if it cannot be read."""
-    available: tuple[str, ...] = ()
-    """Loaded already; more may be loaded as modules."""
+    """What connections have that ask for it; "" if that cannot be told."""
+    granted: bool = True
 
 
-def look_at_congestion(folder: Path = _FOLDER) -> CongestionFacts:
+def look_at_congestion(wanted: str) -> CongestionFacts:
+    """Ask for it as the programs do, on a socket that goes nowhere."""
     try:
-        return CongestionFacts(
-            (folder / "tcp_congestion_control").read_text().strip(),
-            tuple((folder / "tcp_available_congestion_control").read_text().split()),
-        )
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            granted = not wanted or choose_congestion_control(probe, wanted)
+            name = probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
     except OSError:
-        return CongestionFacts("")
+        return CongestionFacts(wanted, "")
+    return CongestionFacts(wanted, name.rstrip(b"\0").decode(errors="replace"), granted)
 
 
 def judge_congestion(facts: CongestionFacts) -> Finding:
-    """Never bad: what is not BBR is only slower where packets are lost."""
+    """Never bad where nothing was asked for: without BBR it is only slower on some paths."""
     if not facts.used:
         return skip("tcp-congestion", "the kernel does not tell its congestion control")
-    if facts.used.startswith(_BBR):
-        return Finding("tcp-congestion", Status.OK, f"TCP uses {facts.used}")
-    loading = "" if _BBR in facts.available else "modprobe tcp_bbr; "
-    return Finding(
-        "tcp-congestion",
-        Status.OK,
-        f"TCP uses {facts.used}",
-        "with bbr, tls:// and wss:// are faster on paths that lose packets",
-        f"{loading}sysctl -w net.ipv4.tcp_congestion_control=bbr (and in /etc/sysctl.d to keep it)",
+    if facts.granted:
+        return ok("tcp-congestion", f"TCP uses {facts.used}")
+    remedy = (
+        f"sysctl -w net.ipv4.tcp_congestion_control={facts.wanted} (and in /etc/sysctl.d to keep "
+        "it), which loads it, and allows it to all users"
     )
+    text = f"TCP uses {facts.used}, since this program cannot have {facts.wanted}"
+    if facts.wanted == DEFAULT_CONGESTION:
+        meaning = "with bbr, tls:// and wss:// are faster on paths that lose packets"
+        return Finding("tcp-congestion", Status.OK, text, meaning, remedy)
+    remedy += '; or correct "tcp_congestion"'
+    return Finding("tcp-congestion", Status.WARN, text, "tcp_congestion has no effect", remedy)

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from polevpn_trio.control.config import (
+    DEFAULT_CONGESTION,
     GatewayConfig,
     ListenerConfig,
     RouterConfig,
@@ -135,7 +136,8 @@ def _machine(config: Config | None) -> Iterator[Finding]:
     if by_udp:
         yield from _udp(rights)
     if by_tcp:
-        yield congestion.judge_congestion(congestion.look_at_congestion())
+        wanted = DEFAULT_CONGESTION if config is None else config.tcp_congestion
+        yield congestion.judge_congestion(congestion.look_at_congestion(wanted))
     if not isinstance(config, GatewayConfig):
         yield surroundings.look_at_open_files()
     if isinstance(config, RouterConfig) and config.dashboard is not None:
