@@ -412,9 +412,10 @@ class GatewayConnection:
                 self._router.strangers.refused[REGISTRATION] += 1
                 if refusal.limit:
                     self._router.admission.refused[refusal.limit] += 1
+                reason = f"registration refused: {refusal.reason}"
                 if self._lines.take(trio.current_time()) is not None:
-                    text = f"{self.name}: registration refused: {refusal.reason}"
-                    self._log.warning("%s", text, advice=refusal.advice)
+                    self._log.warning("%s: %s", self.name, reason, advice=refusal.advice)
+                self._note_kept_out(self._session.site_name, reason, refusal.advice)
                 self._answer(refusal.frame)
             case [Register(request, answer)]:
                 self._register(request, answer)
@@ -502,13 +503,15 @@ class GatewayConnection:
             ),
         )
 
+    def _note_kept_out(self, site: str, reason: str, remedy: str) -> None:
+        """If a known site is down, that is why."""
+        self._router.roster.refused(site, Trouble(f"{reason} (from {self.name})", remedy))
+
     async def _refuse(self, answer: bytes, end: End) -> None:
         """End the connection once the refusal has reached the peer."""
         trouble = self._closed_because = Trouble(end.reason, end.advice)
         self._router.strangers.refused[end.cause] += 1
-        self._router.roster.refused(
-            end.site, Trouble(f"{trouble.what} (from {self.name})", end.advice)
-        )
+        self._note_kept_out(end.site, trouble.what, end.advice)
         # One that hears it may be gone before we know that it did: the reason stays the same.
         with trio.move_on_after(REFUSAL_SECONDS), contextlib.suppress(LinkLost):
             # Straight to the link: before login there is nothing that could be queued for it.

@@ -15,8 +15,9 @@ from polevpn_trio.control.log import context_of
 from polevpn_trio.control.login_proof import SiteKey
 from polevpn_trio.control.site_directory import KnownSite, SiteDirectory
 from polevpn_trio.frames import codec
+from polevpn_trio.frames.messages import AuthRequest, NativeOffer
 from polevpn_trio.management.answers import DOWN, UP
-from tests.memory_links import ipv4
+from tests.memory_links import IDENTITY, ipv4
 from tests.test_router import CONFIG, World, with_router
 
 BERLIN = KnownSite(
@@ -101,5 +102,26 @@ def test_a_known_site_that_is_refused_is_down_for_that_reason() -> None:
         [trouble] = site.status(trio.current_time()).troubles
         assert trouble.what == "wrong key of berlin (from kcp 198.51.100.1:50000)"
         assert "key_hash" in trouble.advice
+
+    with_router(body, attrs.evolve(CONFIG, key="", sites=SiteDirectory({"berlin": BERLIN})))
+
+
+def test_a_known_site_whose_registration_is_refused_is_down_for_that_reason() -> None:
+    async def body(world: World) -> None:
+        client = world.connect()
+        proof = SiteKey.derive("berlin's own key", "berlin").prove(IDENTITY)
+        login = AuthRequest("", NativeOffer(1, (), "berlin", proof)).to_json()
+        await client.link.send_batch([codec.build_frame(codec.AUTH, login)])
+        await client.say(codec.REGISTER, gateway="10.8.0.2", key="", network=["192.168.9.0/24"])
+        await trio.sleep(0.1)
+        client.link.close()
+        await trio.sleep(1)
+        [site] = world.router.roster.sites()
+        [trouble] = site.status(trio.current_time()).troubles
+        assert trouble.what == (
+            "registration refused: site berlin may not register 192.168.9.0/24 "
+            "(from kcp 198.51.100.1:50000)"
+        )
+        assert "give it to the site" in trouble.advice
 
     with_router(body, attrs.evolve(CONFIG, key="", sites=SiteDirectory({"berlin": BERLIN})))
