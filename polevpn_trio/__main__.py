@@ -67,6 +67,7 @@ def process() -> NoReturn:
     would need as long as for a fifth of the start to take its modules apart.
     """
     gc.set_threshold(STARTING_OBJECTS, *gc.get_threshold()[1:])
+    _open_missing_streams()
     use_plain_marks()
     status = 0
     try:
@@ -81,6 +82,17 @@ def process() -> NoReturn:
         _complain("polevpn-trio: ", f"the output cannot be written: {error.strerror}")
         status = EXIT_FAILED
     os._exit(status)
+
+
+def _open_missing_streams() -> None:
+    """Have /dev/null where nothing is (``>&-``): else a socket would get that number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

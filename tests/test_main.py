@@ -441,6 +441,19 @@ def test_a_process_tells_that_its_output_is_lost(buffered: bool) -> None:
     assert (done.returncode, done.stderr) == (EXIT_FAILED, told)
 
 
+def test_a_process_may_be_started_without_stdin_and_stdout() -> None:
+    given = 'exec "$0" -m polevpn_trio completion bash <&- >&-'
+    done = subprocess.run(
+        ["sh", "-c", given, sys.executable],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_process_ends_with_status_0_on_sigterm(folder: Path) -> None:
     with start_child("clean", "") as child:
         assert child.stdout is not None
