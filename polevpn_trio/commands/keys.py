@@ -333,6 +333,9 @@ def _join_string(
 
 
 def _tell(told: str, done: str, site: KnownSite, config: RouterConfig) -> None:
+    closed = site.closed_because(datetime.datetime.now(datetime.UTC))
+    if closed:
+        _say(f"note: {site.name} is not let in: {closed}; {site.file} says so")
     for file in dict.fromkeys(listener.cert_file for listener in listeners(config)):
         certificate = read_certificate(file)
         if certificate.issuer != certificate.subject:

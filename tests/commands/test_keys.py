@@ -348,7 +348,8 @@ def test_a_renewed_site_has_two_keys_until_the_old_one_is_dropped(
 
 def test_sites_are_listed_with_their_state(folder: Path, capsys: Capture) -> None:
     keys(capsys, "site", "berlin", "--network", "192.168.1.0/24")
-    keys(capsys, "site", "paris", "--expires", "2020-01-01")
+    _, err = keys(capsys, "site", "paris", "--expires", "2020-01-01")
+    assert "note: paris is not let in: expired on 2020-01-02 00:00 UTC" in err
     keys(capsys, "site", "rome", "--expires", "2999-12-31")
     keys(capsys, "site", "oslo")
     keys(capsys, "revoke", "oslo")
