@@ -158,5 +158,5 @@ def explain_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
     else:
-        show(console, render_explanation(found), explanation_lines(found))
+        show(console, render_explanation(found, console.width), explanation_lines(found))
     return EXIT_DEGRADED if found["verdict"] == "dropped" else EXIT_WELL

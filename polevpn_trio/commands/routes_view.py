@@ -87,7 +87,7 @@ def route_lines(entries: Sequence[Entry]) -> Iterator[str]:
         )
 
 
-def render_explanation(found: Explained) -> RenderableType:
+def render_explanation(found: Explained, width: int) -> RenderableType:
     """The way of a packet, decision by decision."""
     style = VERDICT_STYLES[found["verdict"]]
     parts: list[RenderableType] = [
@@ -106,7 +106,7 @@ def render_explanation(found: Explained) -> RenderableType:
     parts.append(Padding(facts, (1, 0, 0, 0)))
     steps = Table.grid(padding=(0, 2, 0, 0))
     steps.add_column(no_wrap=True)
-    steps.add_column()
+    steps.add_column(no_wrap=width >= USUAL)
     steps.add_column(ratio=1, min_width=ANSWER)
     for step in found["steps"]:
         mark = Text("  ✓", "green") if step["passes"] else Text("  ✗", "red")

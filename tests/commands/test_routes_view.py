@@ -77,8 +77,10 @@ def test_a_narrow_terminal_cuts_neither_networks_nor_answers() -> None:
         "question": "which route_networks hold its destination?",
         "answer": "192.168.100.0/24",
     }
-    lines = drawn(routes_view.render_explanation(EXPLAINED | {"steps": [answered]}), 50)
+    lines = drawn(routes_view.render_explanation(EXPLAINED | {"steps": [answered]}, 50), 50)
     assert any(line.endswith("192.168.100.0/24") for line in lines)
+    lines = drawn(routes_view.render_explanation(EXPLAINED | {"steps": [answered]}, 80))
+    assert any("hold its destination?  192.168.100.0/24" in line for line in lines)
 
 
 def test_brackets_are_no_markup() -> None:
@@ -90,7 +92,7 @@ def test_brackets_are_no_markup() -> None:
         "policy": 'rule "[/web]"',
         "link": EXPLAINED["link"] | {"peer": "[fd00::7]:50412"},
     }
-    text = "\n".join(drawn(routes_view.render_explanation(found)))
+    text = "\n".join(drawn(routes_view.render_explanation(found, 80)))
     assert "kcp [fd00::7]:50412 (classic)" in text
     assert 'rule "[/web]"' in text
 
@@ -101,7 +103,7 @@ def test_routes_are_found_by_network_site_or_way() -> None:
 
 
 def test_the_way_of_a_packet_is_told_step_by_step() -> None:
-    text = "\n".join(drawn(routes_view.render_explanation(EXPLAINED), 120))
+    text = "\n".join(drawn(routes_view.render_explanation(EXPLAINED, 120), 120))
     for part in (
         "192.168.1.1 → 10.99.0.1",
         "goes to paris",
@@ -127,7 +129,7 @@ def test_a_drop_is_told_by_its_counter_and_what_to_do() -> None:
         "mtu": 1500,
         "steps": [{"question": "which route?", "answer": "none", "passes": False}],
     }
-    text = "\n".join(drawn(routes_view.render_explanation(found)))
+    text = "\n".join(drawn(routes_view.render_explanation(found, 80)))
     assert "dropped (no_route)" in text
     assert "→ announce it" in text
     assert "✗" in text
