@@ -17,6 +17,9 @@ def certificates_of(config: RouterConfig | GatewayConfig) -> tuple[CertificateSt
         for use, listener in (("kcp", config.kcp), ("tls", config.tls)):
             if listener is not None:
                 files[use] = listener.cert_file, listener.pair_digest
+        page = config.dashboard
+        if page is not None and page.cert_file is not None:
+            files["dashboard"] = page.cert_file, page.pair_digest
     elif config.certificate is not None:
         files["cert_file"] = config.certificate.cert_file, config.certificate.digest
     expiries = ((use, _expiry(file, digest)) for use, (file, digest) in files.items())

@@ -8,6 +8,7 @@ import attrs
 
 from polevpn_trio.control.certificates import expiry
 from polevpn_trio.control.config import ListenerConfig, RouterConfig
+from polevpn_trio.control.dashboard_config import DashboardConfig
 from polevpn_trio.management.certificate_status import certificates_of
 from tests.conftest import Certificates
 
@@ -24,6 +25,11 @@ def test_each_listener_tells_when_its_certificate_expires(certificates: Certific
     assert {each.expires for each in found} == {expiry(file).timestamp()}
     without = attrs.evolve(router(file), kcp=None)
     assert [each.use for each in certificates_of(without)] == ["tls"]
+    page = DashboardConfig("", 8443, "token", Path("unread"), cert_file=file)
+    with_page = attrs.evolve(without, dashboard=page)
+    assert [each.use for each in certificates_of(with_page)] == ["tls", "dashboard"]
+    plain = attrs.evolve(page, cert_file=None)
+    assert certificates_of(attrs.evolve(without, dashboard=plain)) == certificates_of(without)
 
 
 def test_what_is_in_the_file_counts_once_it_has_been_loaded(
