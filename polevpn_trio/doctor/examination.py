@@ -174,14 +174,8 @@ def _files(config: Config) -> Iterator[Finding]:
 
 
 def _network(config: Config) -> Iterator[Finding]:
+    yield from _ports(config)
     listeners = _listeners(config)
-    for protocol, listener in listeners:
-        try:
-            port = ports.look_at_port(protocol, listener)
-        except OSError:
-            yield ports.judge_unknown_host(listener)
-        else:
-            yield ports.judge_port(protocol, listener, port)
     rules = look_at_firewall()
     yield from firewall.judge_reading(rules)
     for protocol, listener in listeners:
@@ -205,6 +199,22 @@ def _network(config: Config) -> Iterator[Finding]:
         interfaces = list(routes.interfaces.values())
     yield from firewall.judge_forward(rules, site)
     yield from firewall.judge_nat(rules, site, interfaces)
+
+
+def _ports(config: Config) -> Iterator[Finding]:
+    role = "gateway" if isinstance(config, GatewayConfig) else "router"
+    wanted: list[tuple[str, ports.Listener]] = [*_listeners(config)]
+    if config.metrics is not None:
+        wanted.append(("tcp", config.metrics))
+    if isinstance(config, RouterConfig) and config.dashboard is not None:
+        wanted.append(("tcp", config.dashboard))
+    for protocol, listener in wanted:
+        try:
+            port = ports.look_at_port(protocol, listener)
+        except OSError:
+            yield ports.judge_unknown_host(listener, role)
+        else:
+            yield ports.judge_port(protocol, listener, port, role)
 
 
 def _site_of(config: Config | None) -> SiteConfig | None:

@@ -1,4 +1,4 @@
-"""The ports that a router wants to listen on: free, permitted, and on an address that is here."""
+"""The ports that a program wants to listen on: free, permitted, and on an address that is here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from pathlib import Path
 import attrs
 
 from polevpn_trio.control.config import ListenerConfig
+from polevpn_trio.control.dashboard_config import DashboardConfig
 from polevpn_trio.control.log import printable
+from polevpn_trio.control.metrics_config import MetricsConfig
 from polevpn_trio.doctor.finding import Finding, fail, ok
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _OURS = ("polevpn_trio", "polevpn-trio")
+
+Listener = ListenerConfig | MetricsConfig | DashboardConfig
 
 
 @attrs.frozen
@@ -28,8 +32,8 @@ class PortFacts:
     """The program that has the port, "" if there is none or it cannot be seen."""
 
 
-def look_at_port(protocol: str, listener: ListenerConfig) -> PortFacts:
-    """Bind a socket as the router does (``protocol``: tcp, udp), and close it again.
+def look_at_port(protocol: str, listener: Listener) -> PortFacts:
+    """Bind a socket as the program does (``protocol``: tcp, udp), and close it again.
 
     Raises OSError if the host name to listen on is not known.
     """
@@ -51,15 +55,17 @@ def look_at_port(protocol: str, listener: ListenerConfig) -> PortFacts:
     return PortFacts()
 
 
-def judge_port(protocol: str, listener: ListenerConfig, facts: PortFacts) -> Finding:
+def judge_port(
+    protocol: str, listener: Listener, facts: PortFacts, role: str = "router"
+) -> Finding:
     what = f"{protocol} port {listener.port}" + (f" of {listener.host}" if listener.host else "")
     if not facts.error:
         return ok("port", f"{what} is free")
-    meaning = "the router cannot listen, and will end"
+    meaning = f"the {role} cannot listen, and will end"
     if facts.error == errno.EADDRINUSE:
         holder = facts.holder or "a program that this user cannot see"
         if any(name in facts.holder for name in _OURS):
-            return ok("port", f"{what} is in use by {holder}: the router seems to be running")
+            return ok("port", f"{what} is in use by {holder}: the {role} seems to be running")
         return fail(
             "port",
             f"{what} is in use by {holder}",
@@ -86,12 +92,12 @@ def judge_port(protocol: str, listener: ListenerConfig, facts: PortFacts) -> Fin
     return fail("port", f"{what} cannot be had: {os.strerror(facts.error)}", meaning)
 
 
-def judge_unknown_host(listener: ListenerConfig) -> Finding:
+def judge_unknown_host(listener: Listener, role: str = "router") -> Finding:
     """For a host to listen on that has no address."""
     return fail(
         "port",
         f'"listen": the name {listener.host} cannot be looked up',
-        "the router cannot listen, and will end",
+        f"the {role} cannot listen, and will end",
         f'"listen": an address of this machine, or ":{listener.port}" for all of them',
     )
 

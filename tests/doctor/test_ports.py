@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from polevpn_trio.control.config import ListenerConfig
+from polevpn_trio.doctor.examination import examine_network
 from polevpn_trio.doctor.finding import Finding, Status
 from polevpn_trio.doctor.ports import PortFacts, judge_port, judge_unknown_host, look_at_port
 from polevpn_trio.lab.namespaces import Host, Lab
+from tests.conftest import Certificates
+
+from .machines import router
 
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
@@ -59,6 +63,24 @@ def test_the_router_itself_may_have_the_port() -> None:
     found = judge_port("udp", listener(443), facts)
     assert found.status is Status.OK
     assert "seems to be running" in found.text
+
+
+def test_the_ports_of_metrics_and_dashboard_are_looked_at(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("t" * 32)
+    pair = certificates.ecdsa
+    with taken("tcp") as metrics, taken("tcp") as page:
+        config = router(
+            pair.cert_file,
+            pair.key_file,
+            metrics={"listen": f"127.0.0.1:{metrics}"},
+            dashboard={"token_file": str(token), "listen": f"127.0.0.1:{page}"},
+        )
+        told = [each.text for each in examine_network(config).findings if each.check == "port"]
+    for port in (metrics, page):
+        assert any(f"tcp port {port} of 127.0.0.1 is in use by" in text for text in told)
 
 
 def test_an_address_that_is_not_here_is_told() -> None:
