@@ -49,7 +49,9 @@ def add_parsers(add_command: AddCommand) -> None:
         help="between two looks (default: %(default)g)",
     )
     routes = _add(add_command, "routes", _routes, "show the route table and its conflicts")
-    routes.add_argument("word", nargs="?", help="only routes with this in network, site, or way")
+    routes.add_argument(
+        "word", nargs="?", metavar="WORD", help="only routes with this in network, site, or way"
+    )
     events = _add(add_command, "events", _events, "show what has happened of late")
     events.add_argument("-f", "--follow", action="store_true", help="go on with what happens next")
     events.add_argument(

@@ -103,8 +103,8 @@ def commands(page: Path) -> Iterator[str]:
 
 
 def words_of(command: str) -> list[str]:
-    """The words up to a comment, a pipe, or the next command."""
-    words = shlex.split(re.split(r"\s(?:#|\||&&)(?:\s|$)|; ", command)[0])
+    """The words up to a comment, a pipe, a file for the output, or the next command."""
+    words = shlex.split(re.split(r"\s(?:#|\||>|&&)(?:\s|$)|; ", command)[0])
     return words[3:] if words[0] == "python" else words[1:]
 
 

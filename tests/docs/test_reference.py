@@ -1,4 +1,7 @@
-"""The reference names all that there is and nothing else: keys, defaults, the API, commands."""
+"""The reference names all that there is and nothing else: keys, defaults, the API, commands.
+
+What the page about the command line says of a command is what its ``--help`` says.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 
 import polevpn_trio
 from polevpn_trio.__main__ import _parser
+from polevpn_trio.commands.top_screen import HELP
 from polevpn_trio.control import (
     config,
     control_config,
@@ -23,6 +27,7 @@ from polevpn_trio.control import (
     web,
 )
 from polevpn_trio.control.changes import GATEWAY_KEYS, ROUTER_KEYS, Effect, Key
+from polevpn_trio.lab import demo
 from polevpn_trio.management import answers
 from polevpn_trio.management.events import Event
 from polevpn_trio.management.server import ControlServer
@@ -32,6 +37,7 @@ from tests.conftest import Certificates
 ROOT = Path(polevpn_trio.__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs/API.md").read_text()
+CLI = (ROOT / "docs/CLI.md").read_text()
 
 CODE = re.compile(r"`([^`]+)`")
 
@@ -200,14 +206,66 @@ def test_each_member_of_an_answer_is_documented(method: str, answer: Any) -> Non
 # --- The command line
 
 
-def commands(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[str]:
+def parsers(
+    parser: argparse.ArgumentParser, prefix: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
-                inner = list(commands(below, f"{prefix}{name} "))
-                yield from inner or [f"{prefix}{name}"]
+                yield f"{prefix}{name}", below
+                yield from parsers(below, f"{prefix}{name} ")
 
 
-@pytest.mark.parametrize("command", list(commands(_parser())))
+COMMANDS = {**dict(parsers(_parser())), "demo": demo._parser()}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_readme_names_each_command(command: str) -> None:
     assert re.search(rf"(?:`|polevpn-trio |\./run ){command}\b", README)
+
+
+def arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """What is typed, and what it means."""
+    for action in parser._actions:
+        if action.help == argparse.SUPPRESS or isinstance(
+            action, argparse._HelpAction | argparse._SubParsersAction
+        ):
+            continue
+        value = (
+            str(action.metavar or "")
+            or (action.choices and f"{{{','.join(action.choices)}}}")
+            or ""
+        )
+        if action.option_strings and action.nargs != 0:
+            value = value or action.dest.upper()
+        typed = f"{action.option_strings[-1]} {value}" if action.option_strings else value
+        yield typed.strip(), (action.help or "") % {**vars(action), "prog": parser.prog}
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.replace("`", "").split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_says_of_a_command_what_its_help_says(command: str) -> None:
+    text, parser = section(CLI, command), COMMANDS[command]
+    told = {}
+    if "| argument |" in text:
+        # A bar within a cell is escaped.
+        table = rows(text.replace("\\|", "¦"), "\n")
+        told = {CODE.findall(name)[-1].replace("¦", "|"): meaning for name, meaning in table}
+    assert told == dict(arguments(parser))
+    for code, meaning in re.findall(r"^ {2}(\d) {2}(.+)$", parser.epilog or "", re.MULTILINE):
+        assert in_one_line(f"* {code}: {meaning}") in in_one_line(text)
+    for example in re.findall(r"^ {2}((?:sudo )?polevpn-trio .+)$", parser.epilog or "", re.M):
+        assert f"    {example}\n" in text
+
+
+def test_the_page_names_each_command_and_nothing_else() -> None:
+    assert re.findall(r"^## (.+)$", CLI, re.MULTILINE) == list(COMMANDS)
+    assert [row[0].partition("]")[0][1:] for row in rows(CLI, "# The command line")] == [
+        name for name in COMMANDS if " " not in name
+    ]
+    assert [(keys, text) for keys, text in rows(section(CLI, "top"), "--every SECONDS`")] == list(
+        HELP
+    )
