@@ -6,6 +6,7 @@ Each says what to look at or what to change, in words that can be typed.
 from __future__ import annotations
 
 import errno
+import os
 
 from polevpn_trio.errors import HostError
 
@@ -101,7 +102,9 @@ def cannot_listen(protocol: str, host: str, port: int, error: OSError) -> HostEr
         errno.EACCES: "ports below 1024 take root, or CAP_NET_BIND_SERVICE; a program that has "
         "become its `user` gets that by a restart",
     }
-    reason = (error.strerror or str(error)).lower()
+    # Python adds the address to the kernel's words; for a name it is no error of the kernel's.
+    known = error.errno in errno.errorcode
+    reason = (os.strerror(error.errno or 0) if known else error.strerror or str(error)).lower()
     return HostError(
         f"cannot listen on {protocol} {host or '*'}:{port}: {reason}",
         advice=advice.get(error.errno or 0, ""),

@@ -88,7 +88,7 @@ class History:
             log.warning(
                 "%s: %s: history is kept in memory, and lost when the program ends",
                 self._path,
-                error,
+                getattr(error, "strerror", None) or error,
                 advice="see who has the file open, and whether its folder can be written",
             )
             self._store = HistoryStore(IN_MEMORY)

@@ -31,6 +31,11 @@ def pip_install(packages: Sequence[str]) -> str:
     return f"{sys.executable} -m pip install {' '.join(packages)}"
 
 
+SAME_PORT = (
+    'the running dashboard may have the port: reload once with "enable": false, then as it is now'
+)
+
+
 class DashboardService:
     """The dashboard of a router, which may get another configuration while it runs."""
 
@@ -83,7 +88,13 @@ class DashboardService:
             doorkeeper = running.doorkeeper
         if running is not None and _place(running.config) == _place(config):
             return Dashboard(config, self._view, running.listening.dup(), doorkeeper)
-        return Dashboard(config, self._view, listen(config.host, config.port), doorkeeper)
+        try:
+            listening = listen(config.host, config.port)
+        except HostError as error:
+            if running is None or running.config.port != config.port:
+                raise
+            raise HostError(str(error), advice=SAME_PORT) from error
+        return Dashboard(config, self._view, listening, doorkeeper)
 
     def _go_on_with(self, new: Dashboard | None) -> None:
         running, self.dashboard = self.dashboard, new

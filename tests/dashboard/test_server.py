@@ -201,8 +201,25 @@ def test_it_is_switched_off_and_on(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_told_in_a_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         error = host_error(tmp_path, taken.getsockname()[1])
-    assert "cannot listen on tcp 127.0.0.1:" in str(error)
+    assert str(error).startswith("cannot listen on tcp 127.0.0.1:")
+    assert str(error).endswith(": address already in use")
     assert "ss -lntp" in error.advice
+
+
+def test_another_address_of_its_own_port_is_not_to_be_had_at_once(tmp_path: Path) -> None:
+    async def body(service: DashboardService, config: DashboardConfig, root: Branch) -> None:
+        everywhere = attrs.evolve(config, host="0.0.0.0")
+        with pytest.raises(HostError) as caught:
+            change(service, everywhere)
+        assert '"enable": false' in caught.value.advice
+        assert (await client_of(config).login()).status == 204
+        running = service.dashboard
+        assert running is not None
+        change(service, None)
+        await running.ended.wait()
+        change(service, everywhere)
+
+    changed_while_it_runs(tmp_path, body)
 
 
 def test_a_fault_of_ours_ends_the_dashboard_and_not_the_router(
