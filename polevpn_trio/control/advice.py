@@ -77,7 +77,9 @@ REFUSED_LOGIN = (
 REFUSED_REGISTRATION = "compare gateway and local_networks in this file with what the router allows"
 NO_LOGIN_ANSWER = "see whether a PoleVPN router listens there, and look into its log"
 ROUTER_SILENT = "see whether the router runs, and whether this site's uplink does"
-ROUTER_LEFT = "its log says why, unless it was ended or started anew; this gateway goes on trying"
+ROUTER_LEFT = (
+    "the router's log says why, unless it was ended or started anew; this gateway goes on trying"
+)
 NOBODY_LISTENS = "start the router there, or correct route_server"
 NO_NAME = "correct the name in route_server, or this machine's DNS"
 NO_UDP = (
