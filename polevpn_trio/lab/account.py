@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from polevpn_trio.completion import PROGRAM
 from polevpn_trio.lab.overlay import PORT, TRANSPORTS
 
 if TYPE_CHECKING:
@@ -186,10 +189,13 @@ def _verdict(demonstration: Demonstration) -> Padding:
 
 def _next(demonstration: Demonstration) -> Padding:
     others = [name for name in TRANSPORTS if name != demonstration.transport]
+    # Where it is installed there is no ./run.
+    run = PROGRAM if Path(sys.argv[0]).name == PROGRAM else "./run"
+    found = [(f"demo --transport {name}", DESCRIPTIONS[name]) for name in others]
+    found.append(("demo --seconds 10 --json", "longer, for machines to read"))
+    found.append(("router --config FILE", "the programs themselves; see conf/"))
     lines = [
         Text("Try next:", style="bold"),
-        *(Text(f"  ./run demo --transport {name:<10} {DESCRIPTIONS[name]}") for name in others),
-        Text("  ./run demo --seconds 10 --json    longer, for machines to read"),
-        Text("  ./run router --config FILE        the programs themselves; see conf/"),
+        *(Text(f"  {run} {words:<27} {meaning}") for words, meaning in found),
     ]
     return Padding(Group(*lines), (1, 0, 0, 1))
