@@ -30,6 +30,10 @@ NOT_ROUTED_ADVICE = "if it belongs to another site, add its network to route_net
 KERNEL_ADVICE = (
     "another route of this machine is more precise or was there before: see `ip route get`"
 )
+SOURCE_ADVICE = (
+    "if the source is a host of this site, add its network to local_networks, and at the router to "
+    "the site's `networks`"
+)
 NO_LINK_ADVICE = "see `status` for why there is no link"
 NOT_IPV4_ADVICE = "the router knows only IPv4: run this implementation there, with native on"
 ACLS_ADVICE = "add the source's network to acls if it may send to this site"
@@ -177,6 +181,12 @@ class GatewayView:
         answer.site = "the router"
         answer.policy = AT_THE_ROUTER
         connected = self.uplinks.site.connected
+        registered = (
+            "yes" if answer.source_site else "no: the router drops it, unless it checks no sources"
+        )
+        answer.ask("does this site register its source?", registered, bool(answer.source_site))
+        if not answer.source_site:
+            answer.advice = SOURCE_ADVICE
         answer.ask("is there a link?", "yes" if connected else "no", connected is not None)
         if connected is None:
             answer.drop("no_link", NO_LINK_ADVICE)

@@ -115,6 +115,21 @@ def test_a_packet_for_another_site_goes_to_the_router() -> None:
     with_gateway(body)
 
 
+def test_a_source_that_the_site_does_not_register_is_told() -> None:
+    async def body(world: World) -> None:
+        world.join()
+        found = await world.explain("192.168.1.10", "192.168.2.10")
+        assert all(step.passes for step in found.steps[1:])
+        assert not found.advice
+        found = await world.explain("172.16.0.9", "192.168.2.10")
+        assert found.verdict == "delivered"
+        [step] = [each for each in found.steps if "source" in each.question]
+        assert not step.passes
+        assert "local_networks" in found.advice
+
+    with_gateway(body)
+
+
 def test_a_route_of_the_kernel_that_goes_before_is_told() -> None:
     async def body(world: World) -> None:
         world.join()
