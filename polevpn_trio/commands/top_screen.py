@@ -26,6 +26,9 @@ WIDE_SPARKLINE = 60
 
 EVENT_LINES = 4
 
+PAGE = 10
+"""Sites that PgUp and PgDn go by."""
+
 ROOMY = 16
 """Lines of a terminal from which on sites leave a third of it to what is wrong, and to events."""
 
@@ -71,6 +74,7 @@ FOOTER = (
 
 HELP = (
     ("↑ ↓ or j k", "choose a site"),
+    ("PgUp PgDn", "go by ten; Home, End: to the first, the last"),
     ("Enter", "show or hide all about it"),
     ("s / S", "sort by the next column / the other way round"),
     ("/", "only sites with a word in name, peer, or networks; Esc: all"),
@@ -123,7 +127,7 @@ class Screen:
     # --- Keys
 
     def press(self, key: str) -> None:
-        """Take a key: a character, or the name of one that is none (up, down, enter, escape)."""
+        """Take a key: a character, or the name of one that is none (up, page up, enter, escape)."""
         if self.typing:
             self._type(key)
             return
@@ -152,6 +156,14 @@ class Screen:
                 self._choose(-1)
             case "down" | "j":
                 self._choose(1)
+            case "page up":
+                self._choose(-PAGE)
+            case "page down":
+                self._choose(PAGE)
+            case "home":
+                self._choose(-len(self.sites()))
+            case "end":
+                self._choose(len(self.sites()))
 
     def _type(self, key: str) -> None:
         match key:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from polevpn_trio.commands.top import keys
 from polevpn_trio.commands.top_screen import HELP, ORDERS, Screen
 from tests.commands.looks import drawn, site, status
 
@@ -111,6 +112,17 @@ def test_a_chosen_site_shows_all_about_it(screen: Screen) -> None:
     assert "peak 16.0 Mb/s" in text
     press(screen, "k", "enter")
     assert "peak" not in "\n".join(drawn(screen.render(100, 30), 100))
+
+
+def test_many_sites_are_gone_through_by_pages() -> None:
+    screen = Screen()
+    screen.take_status(status(*(rated(f"site-{number:02}") for number in range(30))))
+    screen.render(80, 24)
+    seen = []
+    for key in keys("\x1b[6~\x1b[6~\x1b[5~\x1b[F\x1b[6~\x1b[H\x1b[2~"):
+        screen.press(key)
+        seen.append(screen.chosen)
+    assert seen == [f"site-{number:02}" for number in (10, 20, 10, 29, 29, 0)]
 
 
 def test_events_are_shown_and_hidden(screen: Screen) -> None:
