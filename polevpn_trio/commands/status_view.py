@@ -386,7 +386,7 @@ def _site_line(site: Site) -> str:
         parts += [
             f"{connection['transport']} {printable(connection['peer'])}",
             f"rtt {rtt_text(link)} ms",
-            f"loss {_loss_in_words(link)}",
+            f"loss {loss_in_words(link)}",
             f"in {_amount(link, 'bytes_received')}",
             f"out {_amount(link, 'bytes_sent')}",
         ]
@@ -399,7 +399,8 @@ def _site_line(site: Site) -> str:
     return ", ".join(parts)
 
 
-def _loss_in_words(link: Mapping[str, Any]) -> str:
+def loss_in_words(link: Mapping[str, Any]) -> str:
+    """Lost on the path, and what is left of that after repair if it is some."""
     before, after = losses(link)
     return units.share(before) + (f" ({units.share(after)} after repair)" if after else "")
 

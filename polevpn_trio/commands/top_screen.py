@@ -318,12 +318,16 @@ class Screen:
             dialect = "classic" if features is None else f"native {' '.join(features)}"
             add(
                 "connection",
-                f"{connection['identifier'] or 'own'}, {dialect}, logged in "
+                f"{connection['identifier'] or 'own'} by {connection['transport']} "
+                f"{connection['peer']}, {dialect}, logged in "
                 f"{units.duration(connection['age'])} ago, heard "
                 f"{units.duration(connection['silent'])} ago, number {site['connections']}",
             )
-        if link["queue_delay"] is not None:
-            add("queue delay", f"{units.milliseconds(link['queue_delay'])} ms")
+            path = [f"round trip {status_view.rtt_text(link)} ms"]
+            path.append(f"loss {status_view.loss_in_words(link)}")
+            if link["queue_delay"] is not None:
+                path.append(f"queue {units.milliseconds(link['queue_delay'])} ms")
+            add("path", ", ".join(path))
         add(
             "in all",
             f"received {units.size(link['bytes_received'])}, sent {units.size(link['bytes_sent'])}",

@@ -108,7 +108,8 @@ def test_a_chosen_site_shows_all_about_it(screen: Screen) -> None:
     assert "look at its uplink" in text
     press(screen, "j", "j", "j")
     text = "\n".join(drawn(screen.render(100, 30), 100))
-    assert "5d1f0c2a, native gso ipv6" in text
+    assert "5d1f0c2a by kcp 198.51.100.7:50412, native gso ipv6" in text
+    assert "round trip 12.3 ±1.10 ms, loss 2.0%" in text
     assert "peak 16.0 Mb/s" in text
     press(screen, "k", "enter")
     assert "peak" not in "\n".join(drawn(screen.render(100, 30), 100))
