@@ -44,7 +44,7 @@ GATEWAY = GatewayConfig(
     FirstUse(Path("known")),
 )
 
-NOT_IN_THE_FILE = {"path", "warnings"}
+NOT_IN_THE_FILE = {"path", "secret_files", "warnings"}
 
 
 def paths(keys: tuple[str, ...], prefix: str = "") -> set[str]:
