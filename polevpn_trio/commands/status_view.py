@@ -312,7 +312,7 @@ def site_cells(site: Site, *, wide: bool) -> Mapping[str, Text]:
 
 def _servers_table(servers: list[Mapping[str, Any]]) -> Table:
     styles = {"used": "green", "failed": "red", "works": "", "untried": "dim"}
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("server", no_wrap=True, overflow="ellipsis")
     table.add_column("", no_wrap=True)
     table.add_column("last attempt", ratio=1)
