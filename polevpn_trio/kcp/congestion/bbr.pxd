@@ -78,6 +78,8 @@ cdef class Bbr(CongestionControl):
     cdef bint _round_limited
     cdef double _round_queue
     cdef double _round_rtt
+    cdef double _round_pacing
+    cdef double _pacing_before
     cdef double _smooth_rate
     cdef double _smooth_at
     cdef double _phase_at
@@ -134,7 +136,7 @@ cdef class Bbr(CongestionControl):
 
     cdef void _slow_down(self) noexcept
 
-    @cython.locals(limit=double)
+    @cython.locals(limit=double, sent=double)
     cdef bint _is_slower(self, double queue) noexcept
 
     cdef _watch_up(self, AckEvent event)

@@ -187,6 +187,9 @@ class Bbr(CongestionControl):
         self._round_limited = False
         self._round_queue = _NEVER
         self._round_rtt = _NEVER
+        # The least pacing in this round trip and in the one before.
+        self._round_pacing = _NEVER
+        self._pacing_before = _NEVER
         self._smooth_rate = 0.0
         self._smooth_at = 0.0
 
@@ -401,6 +404,8 @@ class Bbr(CongestionControl):
         self._round_rate = 0.0
         self._round_limited = False
         self._round_queue = self._round_rtt = _NEVER
+        self._pacing_before = self._round_pacing
+        self._round_pacing = self.pacing_rate
 
     def _look_at_loss_when_low(self, now: float) -> None:
         if not self.loss.is_enough():
@@ -451,13 +456,17 @@ class Bbr(CongestionControl):
         self._rate_now = self._rate_before = self._full_rate = self._round_rate
 
     def _is_slower(self, queue: float) -> bool:
-        """Tell whether the path has become slower than the model by far: a queue stands."""
+        """Tell whether the path takes far less than it was sent: a queue stands."""
         limit = self._min_rtt.value / 2
         if limit < 0.010:
             limit = 0.010
-        return (
-            queue > limit and not self._round_limited and 0 < self._round_rate < 0.85 * self.rate()
-        )
+        # In DOWN less is sent than the model says, so that no more can arrive.
+        sent = self.rate()
+        if self._round_pacing < sent:
+            sent = self._round_pacing
+        if self._pacing_before < sent:
+            sent = self._pacing_before
+        return queue > limit and not self._round_limited and 0 < self._round_rate < 0.85 * sent
 
     def _watch_up(self, event: AckEvent) -> None:
         """End UP at the first sign that the path does not give more."""
@@ -605,6 +614,8 @@ class Bbr(CongestionControl):
         pacing = gain * rate
         least = _LEAST_PACKETS * self._packet / (self._min_rtt.value + 0.010)
         self.pacing_rate = least if pacing < least else pacing
+        if self.pacing_rate < self._round_pacing:
+            self._round_pacing = self.pacing_rate
 
     def statistics(self) -> dict[str, float | str]:
         """Give the state at this moment, by name: rates in bytes per second, times in seconds."""

@@ -1,4 +1,5 @@
-"""A TCP with CUBIC (RFC 9438) and HyStart through the simulated tunnel, as far as rates go.
+"""A TCP with CUBIC (RFC 9438) and HyStart, through the simulated tunnel or without, as far as rates
+go.
 
 Numbers count segments. An acknowledgement tells all that is missing, so losses are found as with
 perfect SACK; what is lost counts, but is not sent again.
@@ -6,10 +7,11 @@ perfect SACK; what is lost counts, but is not sent again.
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 
-from tests.kcp.datagram.tunnel import FULL_PACKET, TCP, End, World, tcp_segment
+from tests.kcp.datagram.tunnel import FULL_PACKET, TCP, Sender, World, tcp_segment
 
 BETA = 0.7
 SCALE = 0.4
@@ -26,7 +28,7 @@ MEMORY = 5000
 class Cubic:
     """A transfer without end from ``near`` to its peer. ``acked`` counts segments."""
 
-    def __init__(self, world: World, near: End, flow: int = 1) -> None:
+    def __init__(self, world: World, near: Sender, flow: int = 1) -> None:
         self.acked = 0
         self.window = FIRST_WINDOW
         self.reductions = 0
@@ -57,7 +59,7 @@ class Cubic:
         self._send()
         world.every(0.05, self._look_at_clock)
 
-    def _chain(self, end: End, take: object) -> None:
+    def _chain(self, end: Sender, take: object) -> None:
         others = end.on_packet
 
         def on_packet(packet: bytes) -> None:
@@ -103,12 +105,14 @@ class Cubic:
             if sent_at is not None:
                 self.acked += 1
                 self._grow(now, now - sent_at, number)
-        lost = [number for number in self._sent_at if number < highest - REORDERING]
+        # They are in the order in which they were sent.
+        passed = highest - REORDERING
+        lost = list(itertools.takewhile(lambda number: number < passed, self._sent_at))
         for number in lost:
             del self._sent_at[number]
         if lost and max(lost) > self._recover_until:
             self._reduce(now)
-        self._first = min(self._sent_at, default=self._next)
+        self._first = next(iter(self._sent_at), self._next)
         self._send()
 
     def _grow(self, now: float, rtt: float, number: int) -> None:

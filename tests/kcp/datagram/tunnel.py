@@ -13,6 +13,7 @@ import random
 import struct
 from array import array
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
@@ -61,6 +62,17 @@ def read_datagram(packet: bytes) -> tuple[int, float]:
     """Give the number and the time in a packet of ``datagram``."""
     number, sent_at = struct.unpack_from("!Id", packet, 28)
     return number, sent_at
+
+
+class Sender(Protocol):
+    """Takes IP packets to its peer, and gives those from there to ``on_packet``."""
+
+    on_packet: Callable[[bytes], None]
+
+    @property
+    def peer(self) -> Sender: ...
+
+    def send(self, *packets: bytes) -> None: ...
 
 
 class End:
