@@ -34,7 +34,7 @@ BRIEF = {
     "profile": "--seconds 2",
     "records": "--batches 50",
     "scale": "--runs 1 --seconds 1 --idle-seconds 1 --gateways 10",
-    "soak": "--minutes 0.2 --every 1 --renew 3",
+    "soak": "--minutes 1 --every 1 --renew 8",
     "source_check": "--packets 1000",
     "strangers": "--datagrams 1000",
     "throughput": "--runs 1 --seconds 1",
@@ -58,7 +58,10 @@ ONE = {
 def brief(words: list[str]) -> list[str]:
     """Add what makes a command brief."""
     if words[0] == "fuzz":
-        return [*words, "--inputs", "1000"] if "--inputs" in words else [*words, "--seconds", "1"]
+        if "--inputs" in words:
+            return [*words, "--inputs", "1000"]
+        # All targets: for each the engine that watches coverage takes ten seconds to begin.
+        return [*words, "--seconds", "1", "--engine", "mutation"]
     if "--from" in words:
         return words
     chosen = [each for each in ONE.get(words[1], ()) if each.split()[0] not in words]
