@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from polevpn_trio.control import advice
 from polevpn_trio.control.authentication import Admitted
-from polevpn_trio.control.overlaps import OWN_PRIORITY, SHARED_KEY_PRIORITY, overlap_refusal
+from polevpn_trio.control.log import ContextLogger
+from polevpn_trio.control.overlaps import (
+    OWN_PRIORITY,
+    SHARED_KEY_PRIORITY,
+    note_overlaps,
+    overlap_refusal,
+)
 from polevpn_trio.control.site_directory import (
     DEFAULT_PRIORITY,
     HIGHEST_PRIORITY,
@@ -88,6 +94,20 @@ def test_a_refusal_names_a_few_networks_and_the_number_of_the_others() -> None:
     forwarder.register(Peer(), [], networks, DEFAULT_PRIORITY)
     found = overlap_refusal(known("berlin"), networks, forwarder.owners, lambda peer: "oslo")
     assert found.endswith("10.2.0.0/16, which oslo has and 6 more")
+
+
+def test_who_registers_what_nobody_else_has_is_not_written_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = ContextLogger(logging.getLogger("test"))
+    peers = [Peer(), Peer()]
+    note_overlaps(log, "berlin", [NETWORK], lambda _: {peers[0]: 1}, str)
+    assert not caplog.records
+    note_overlaps(log, "berlin", [NETWORK], lambda _: {peers[0]: 1, peers[1]: 1}, str)
+    [record] = caplog.records
+    assert record.getMessage().startswith(
+        "berlin: registered by several sites, the last one has it: "
+    )
 
 
 async def join(world: World, number: int, site: KnownSite | None) -> Client:

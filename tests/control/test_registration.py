@@ -20,6 +20,8 @@ from polevpn_trio.control.registration import (
     RouterSession,
     SessionState,
     agreed_features,
+    features_over,
+    takes_super_packets,
 )
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames import codec
@@ -95,6 +97,27 @@ def test_native_features_are_those_of_both() -> None:
     assert isinstance(answer, Answer)
     assert json.loads(answer.frame[8:]) == {"native": {"version": 1, "features": ["ipv6"]}}
     assert one.native == frozenset({"ipv6"})
+
+
+def test_a_stream_has_no_features_of_datagrams() -> None:
+    features = ("gso", "datagram", "fec", "whole")
+    assert features_over(True, features) == features
+    assert features_over(False, features) == ("gso",)
+
+
+@pytest.mark.parametrize(
+    ("agreed", "taken"),
+    [
+        ((), False),
+        (("datagram",), False),
+        (("whole",), False),
+        (("gso",), True),
+        (("gso", "datagram"), False),
+        (("gso", "datagram", "whole"), True),
+    ],
+)
+def test_super_packets_go_where_they_stay_whole(agreed: tuple[str, ...], taken: bool) -> None:
+    assert takes_super_packets(agreed) is taken
 
 
 def test_a_feature_that_is_switched_off_is_not_agreed_on() -> None:

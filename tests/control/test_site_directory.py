@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,15 @@ def folder(tmp_path: Path, certificates: Any) -> Path:
         (tmp_path / f"server.{suffix}").chmod(0o600)
     (tmp_path / "sites").mkdir()
     return tmp_path
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def write(file: Path, values: object) -> Path:
@@ -98,11 +109,28 @@ def test_sites_stand_in_the_routers_file_and_in_files_of_their_own(folder: Path)
         ("2027-06-30T18:00:00", datetime.datetime(2027, 6, 30, 18, tzinfo=datetime.UTC)),
     ],
 )
+@pytest.mark.usefixtures("far_from_greenwich")
 def test_an_end_is_a_last_day_or_a_time(
     text: str, expected: datetime.datetime, folder: Path
 ) -> None:
     file = router(folder, gateways={"berlin": {**SITE, "expires": text}})
     assert sites(file)["berlin"].expires == expected
+
+
+def test_a_rate_is_limited_only_where_that_is_said(folder: Path) -> None:
+    limits = {"none": None, "least": 1, "most": site_directory.MOST_MEGABITS}
+    given = {
+        name: {**SITE, "addresses": [f"10.8.0.{number}"]}
+        | ({} if limit is None else {"rate_limit": limit})
+        for number, (name, limit) in enumerate(limits.items(), 2)
+    }
+    found = sites(router(folder, gateways=given))
+    assert {name: found[name].rate_limit for name in limits} == limits
+
+
+def test_sites_that_are_no_object_are_told(folder: Path) -> None:
+    [line] = mistakes(router(folder, gateways=[SITE]))
+    assert line == "router.json: gateways: a list, expected an object with a site under each name"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +149,10 @@ def test_an_end_is_a_last_day_or_a_time(
         ({**SITE, "expires": "soon"}, 'gateways.berlin.expires: "soon", expected a date such as'),
         ({**SITE, "expires": "2027-02-30"}, 'gateways.berlin.expires: "2027-02-30", expected'),
         ({**SITE, "expires": 2027}, "gateways.berlin.expires: a number, expected a date"),
+        (
+            {**SITE, "rate_limit": 0},
+            "gateways.berlin.rate_limit: 0, expected a whole number from 1 to 100000 (Mbit/s)",
+        ),
         ({**SITE, "key": "x"}, "gateways.berlin.key: unknown key, "),
     ],
 )
