@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from polevpn_trio.lab.namespaces import Process
 SOCKETS = Path("/run/polevpn_trio")
 """Where programs that run as root have their control sockets, on each host of a lab."""
 
+GATEWAYS = 2
+"""Peers of the router in a soak and in the scene of a fault."""
+
 
 @attrs.frozen
 class Health:
@@ -24,6 +28,7 @@ class Health:
     memory: float
     """Resident, MiB."""
     descriptors: int
+    """Without those of `GATEWAYS` sockets at most that busy peers were given for themselves."""
     threads: int
     tasks: int
     """Nurseries and tasks of its tree."""
@@ -37,7 +42,7 @@ class Health:
         Raises OSError if the program has ended, NoAnswer if it does not answer.
         """
         # Before the question, which is a connection and a task of its own for a moment.
-        descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))
+        descriptors = open_descriptors(process.pid)
         return cls(
             memory=memory_mib(process),
             descriptors=descriptors,
@@ -45,6 +50,31 @@ class Health:
             tasks=count_tasks(process.host.call(ask, "tree")),
             cpu=cpu_seconds(process),
         )
+
+
+def open_descriptors(pid: int) -> int:
+    """Count them, but not those of sockets that peers have for themselves beside a shared one.
+
+    A router gives one to a peer when it is busy, be it that the machine was, and leaves it to it.
+    """
+    folder = Path(f"/proc/{pid}")
+    files = []
+    for file in (folder / "fd").iterdir():
+        # One that was just closed is none.
+        with suppress(FileNotFoundError):
+            files.append(os.readlink(file))
+    shared, given = set(), []
+    for table in ("udp", "udp6"):
+        for line in (folder / "net" / table).read_text().splitlines()[1:]:
+            _, local, remote, *_, inode = line.split()[:10]
+            if f"socket:[{inode}]" not in files:
+                continue
+            port = local.rpartition(":")[2]
+            if remote.rpartition(":")[2] == "0000":
+                shared.add(port)
+            else:
+                given.append(port)
+    return len(files) - min(sum(port in shared for port in given), GATEWAYS)
 
 
 def ask(method: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +16,10 @@ import attrs
 import pytest
 
 from bench.endurance import chart
-from bench.endurance.health import Health, count_tasks
+from bench.endurance.health import GATEWAYS, Health, count_tasks, open_descriptors
 from bench.endurance.soaking import PROGRAMS, Plan, Reading, verdicts
 from bench.endurance.trend import Trend
+from polevpn_trio.transport.udp import UdpSocket
 
 PLAN = Plan(("kcp", "tls"), rate=8.0, seconds=3600, warm_up=600, every=10, renew=600)
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,20 @@ def router(change: Callable[[float], dict[str, Any]]) -> Callable[[Reading], Rea
         return attrs.evolve(one, programs={**one.programs, "router": health})
 
     return changed
+
+
+def test_sockets_of_single_peers_are_no_growth_but_no_more_than_there_are_peers() -> None:
+    shared = UdpSocket.bind("127.0.0.1", 0)
+    before = open_descriptors(os.getpid())
+    peers = [UdpSocket.connect(shared.getsockname()) for _ in range(GATEWAYS + 1)]
+    assert open_descriptors(os.getpid()) == before + len(peers)
+    own = [shared.split_off(peer.getsockname()) for peer in peers]
+    assert None not in own
+    assert open_descriptors(os.getpid()) == before + len(peers) + 1
+    for udp in (shared, *peers, *own):
+        assert udp is not None
+        udp.close()
+    assert open_descriptors(os.getpid()) == before - 1
 
 
 def test_a_line_through_readings() -> None:
