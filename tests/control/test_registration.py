@@ -70,8 +70,20 @@ def test_wrong_key_is_told_and_ends_the_connection(wrong: bytes) -> None:
     assert end.reason == "invalid key"
     assert end.advice
     assert not one.accepts_data
-    assert one.receive_control_untrusted(codec.AUTH, 0, body(key="secret")) == []
+    for command in (codec.AUTH, codec.REGISTER, codec.HEART_BEAT, codec.BARRIER):
+        assert one.receive_control_untrusted(command, 0, body(key="secret")) == []
     assert not one.accepts_data
+
+
+def test_one_of_ours_hears_in_a_refusal_that_it_need_not_try_the_classic_way() -> None:
+    one = session()
+    wrong = body(key="Secret", native={"version": 1, "features": ["ipv6"]})
+    answer, _ = one.receive_control_untrusted(codec.AUTH, 0, wrong)
+    assert isinstance(answer, Answer)
+    assert json.loads(answer.frame[8:]) == {
+        "error": "invalid key",
+        "native": {"version": 1, "features": []},
+    }
 
 
 @pytest.mark.parametrize("command", [codec.REGISTER, codec.HEART_BEAT, 2, 5, 6, 99])
