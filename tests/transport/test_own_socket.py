@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -21,6 +21,8 @@ from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket, UdpSocket
 
+Mode = Callable[[], AbstractContextManager[None]]
+
 
 @pytest.fixture(params=["127.0.0.1", "::"])
 def shared(request: pytest.FixtureRequest) -> Iterator[UdpSocket]:
@@ -29,6 +31,16 @@ def shared(request: pytest.FixtureRequest) -> Iterator[UdpSocket]:
     udp = UdpSocket.bind(request.param, 0)
     yield udp
     udp.close()
+
+
+def run_in(mode: Mode, main: Callable[[], Awaitable[None]]) -> None:
+    """Run it in Trio's plain mode or with eager reads."""
+
+    async def in_mode() -> None:
+        with mode():
+            await main()
+
+    trio.run(in_mode)
 
 
 def connected_to(shared: UdpSocket) -> UdpSocket:
@@ -87,9 +99,7 @@ def test_nobody_else_can_take_the_port_meanwhile(shared: UdpSocket) -> None:
 
 
 @pytest.mark.parametrize("mode", [nullcontext, reading_eagerly])
-def test_what_a_peer_says_may_close_its_socket(
-    shared: UdpSocket, mode: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_what_a_peer_says_may_close_its_socket(shared: UdpSocket, mode: Mode) -> None:
     peer = connected_to(shared)
 
     async def main() -> None:
@@ -116,11 +126,7 @@ def test_what_a_peer_says_may_close_its_socket(
             assert len(own) == 0
             nursery.cancel_scope.cancel()
 
-    async def in_mode() -> None:
-        with mode():
-            await main()
-
-    trio.run(in_mode)
+    run_in(mode, main)
     peer.close()
 
 
@@ -193,7 +199,7 @@ def test_there_are_only_so_many_and_the_idle_ones_move_on(monkeypatch: pytest.Mo
 def test_who_sends_more_than_a_turn_takes_gets_a_socket_until_its_session_ends(
     certificates: Any,
     monkeypatch: pytest.MonkeyPatch,
-    mode: Callable[[], AbstractContextManager[None]],
+    mode: Mode,
 ) -> None:
     monkeypatch.setattr(dtls, "TURN_BUDGET", 1)
 
@@ -259,17 +265,11 @@ def test_who_sends_more_than_a_turn_takes_gets_a_socket_until_its_session_ends(
         for endpoint in (server, *clients):
             endpoint.close()
 
-    async def in_mode() -> None:
-        with mode():
-            await main()
-
-    trio.run(in_mode)
+    run_in(mode, main)
 
 
 @pytest.mark.parametrize("mode", [nullcontext, reading_eagerly])
-def test_a_flood_keeps_nobody_from_its_own_socket(
-    shared: UdpSocket, mode: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_a_flood_keeps_nobody_from_its_own_socket(shared: UdpSocket, mode: Mode) -> None:
     peer = connected_to(shared)
 
     async def main() -> None:
@@ -296,9 +296,5 @@ def test_a_flood_keeps_nobody_from_its_own_socket(
             nursery.cancel_scope.cancel()
         own.close()
 
-    async def in_mode() -> None:
-        with mode():
-            await main()
-
-    trio.run(in_mode)
+    run_in(mode, main)
     peer.close()
