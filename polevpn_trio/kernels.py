@@ -55,6 +55,7 @@ KERNELS = (
     "polevpn_trio.kcp.send_window",
     "polevpn_trio.lab.wan.path",
     "polevpn_trio.transport.records",
+    "polevpn_trio.transport.tls_records",
     "polevpn_trio.transport.websocket_frames",
     "polevpn_trio.tun.offload",
 )

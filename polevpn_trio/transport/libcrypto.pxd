@@ -71,17 +71,22 @@ cdef extern from *:
             polevpn_evp.context_free(context);
     }
 
+    /* A trailer of -1 is none; else it is one more byte of plaintext. */
     static int polevpn_gcm_seal(void *context, const unsigned char *nonce,
                                 const unsigned char *additional, int additional_size,
-                                const unsigned char *source, int size,
+                                const unsigned char *source, int size, int trailer,
                                 unsigned char *target) {
+        const unsigned char last = (unsigned char)trailer;
         int done;
-        return polevpn_evp.init(context, NULL, NULL, NULL, nonce, -1) == 1
-            && polevpn_evp.update(context, NULL, &done, additional, additional_size) == 1
-            && polevpn_evp.update(context, target, &done, source, size) == 1
-            && polevpn_evp.final(context, target + size, &done) == 1
-            && polevpn_evp.control(context, POLEVPN_GET_TAG, POLEVPN_TAG_BYTES,
-                                   target + size) == 1;
+        if (polevpn_evp.init(context, NULL, NULL, NULL, nonce, -1) != 1
+            || polevpn_evp.update(context, NULL, &done, additional, additional_size) != 1
+            || (size > 0 && polevpn_evp.update(context, target, &done, source, size) != 1))
+            return 0;
+        target += size;
+        if (trailer >= 0 && polevpn_evp.update(context, target++, &done, &last, 1) != 1)
+            return 0;
+        return polevpn_evp.final(context, target, &done) == 1
+            && polevpn_evp.control(context, POLEVPN_GET_TAG, POLEVPN_TAG_BYTES, target) == 1;
     }
 
     static int polevpn_gcm_open(void *context, const unsigned char *nonce,
@@ -101,7 +106,8 @@ cdef extern from *:
     void polevpn_gcm_free(void *context)
     int polevpn_gcm_seal(
         void *context, const unsigned char *nonce, const unsigned char *additional,
-        int additional_size, const unsigned char *source, int size, unsigned char *target,
+        int additional_size, const unsigned char *source, int size, int trailer,
+        unsigned char *target,
     )
     int polevpn_gcm_open(
         void *context, const unsigned char *nonce, const unsigned char *additional,
@@ -120,11 +126,11 @@ cdef inline void free_gcm(size_t context) noexcept:
 cdef inline bint seal_gcm(
     size_t context, unsigned char[::1] nonce, unsigned char[::1] additional,
     const unsigned char[::1] source, Py_ssize_t start, Py_ssize_t length,
-    unsigned char[::1] target, Py_ssize_t at,
+    unsigned char[::1] target, Py_ssize_t at, int trailer=-1,
 ) noexcept:
     return polevpn_gcm_seal(
         <void *>context, &nonce[0], &additional[0], <int>additional.shape[0], &source[start],
-        <int>length, &target[at],
+        <int>length, trailer, &target[at],
     )
 
 

@@ -35,11 +35,13 @@ def seal_gcm(
     length: int,
     target: Bytes,
     at: int,
+    trailer: int = -1,
 ) -> bool:
     """Encrypt ``length`` bytes of ``source``; write them and their 16-byte tag to ``target``.
 
-    The buffers must have the room; that is not checked. The nonce has 12 bytes. False if the
-    library could not do it: the record must not be sent then.
+    A ``trailer`` of 0 to 255 is encrypted as one byte more, behind them. The buffers must have the
+    room; that is not checked. The nonce has 12 bytes. False if the library could not do it: the
+    record must not be sent then.
     """
     raise NotImplementedError("only compiled kernels can call libcrypto")
 

@@ -1,13 +1,9 @@
-"""What TLS and DTLS ask of pyOpenSSL alike: certificates, reasons, a session's identity.
-
-And what pyOpenSSL does at a cost that bulk data feels: reading and writing (`DirectCalls`).
-"""
+"""What TLS and DTLS ask of pyOpenSSL alike: certificates, reasons, a session's identity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
@@ -15,61 +11,12 @@ from OpenSSL import SSL
 from polevpn_trio.control.fingerprint import fingerprint_of
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import HostError
-from polevpn_trio.transport.base import Buffer
-
-try:
-    from OpenSSL import _util
-
-    _ffi: Any = _util.ffi
-    _lib: Any = _util.lib
-except (ImportError, AttributeError):
-    _ffi = _lib = None
 
 # The channel binding of RFC 9266.
 _EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
 _EXPORTER_BYTES = 32
 
 _PAIR_ADVICE = "both must be PEM, and belong together; `keys router` makes such a pair"
-
-
-class DirectCalls:
-    """`recv_into` and `send` of a connection, which do and raise what pyOpenSSL's do.
-
-    Those receive into a buffer of their own, and copy from there, since CFFI once could not do
-    without; and they ask what went wrong each time, in Python, though mostly nothing did. That is a
-    fifth to a third of what 64 KiB cost. These go past them, by names that are not public:
-    `for_connection` says whether they are there.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._ssl = connection._ssl
-
-    @classmethod
-    def for_connection(cls, connection: SSL.Connection) -> SSL.Connection | DirectCalls:
-        """Return direct calls for ``connection`` if pyOpenSSL has what they need, else itself."""
-        needed = (
-            getattr(_ffi, "from_buffer", None),
-            getattr(_lib, "SSL_read", None),
-            getattr(_lib, "SSL_write", None),
-            getattr(connection, "_ssl", None),
-            getattr(connection, "_raise_ssl_error", None),
-        )
-        return connection if None in needed else cls(connection)
-
-    def recv_into(self, buffer: memoryview) -> int:
-        """Receive from one record into ``buffer``, which must not be empty."""
-        received: int = _lib.SSL_read(self._ssl, _ffi.from_buffer(buffer), len(buffer))
-        if received <= 0:
-            self._connection._raise_ssl_error(self._ssl, received)
-        return received
-
-    def send(self, data: Buffer) -> int:
-        """Send one record at the most of ``data``, which must not be empty."""
-        sent: int = _lib.SSL_write(self._ssl, _ffi.from_buffer(data), len(data))
-        if sent <= 0:
-            self._connection._raise_ssl_error(self._ssl, sent)
-        return sent
 
 
 def reason_of(error: SSL.Error) -> str:

@@ -1,8 +1,7 @@
 """TLS over TCP, as a stream that carries bytes in bulk, for ``tls://`` and ``wss://``.
 
-OpenSSL works on the socket itself (`TlsSocket`), not through memory buffers as `trio.SSLStream`
-does: on bulk data that is between two and three times as fast, since nothing is copied through
-Python between the kernel and OpenSSL.
+What arrives is read from the socket in one piece, however many records that are, and what leaves is
+written in one; `polevpn_trio.transport.tls_session` has what is in between.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -24,21 +21,23 @@ from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.key_limits import MOST_STREAM_BYTES
-from polevpn_trio.transport.openssl import ask_for_certificate, use_pair
+from polevpn_trio.transport.openssl import ask_for_certificate, reason_of, use_pair
 from polevpn_trio.transport.path_governor import PathGovernor
 from polevpn_trio.transport.tcp import FIRST_LIMIT, NotSentLimit, limit_rate, restart_bbr
 from polevpn_trio.transport.tcp_info import TcpStatistics, read_path, read_tcp_info
-from polevpn_trio.transport.tls_socket import TlsSocket
+from polevpn_trio.transport.tls_records import MOST_RECORD_BYTES
+from polevpn_trio.transport.tls_session import TlsHandshake, TlsSession, watch_secrets
 
 RECEIVE_SIZE = 131_072
 """Bytes offered to one receive: eight full TLS records, about what a TCP receive brings."""
 
-RECORD_SIZE = 16_384
-"""The largest TLS record (RFC 8446 section 5.1), which is what one read call yields at most."""
+SEAL_SIZE = 131_072
+"""Bytes that are sealed, and given to the kernel, in one go."""
 
-FIRST_RECEIVE_SIZE = 2 * RECORD_SIZE
-"""What a connection has until more than a record comes at once: strangers, and sites at rest, hold
-no memory for bulk."""
+_received = bytearray(MOST_RECORD_BYTES + RECEIVE_SIZE)
+_opened = bytearray(len(_received) + MOST_RECORD_BYTES)
+"""What all streams of this process, which are in one thread, receive into: a part of a record that
+was there before, and what comes; and the data in it."""
 
 LINGER_SECONDS = 0.5
 """How long a closed link waits for the peer to end its side as well."""
@@ -89,6 +88,7 @@ def _context(method: int) -> SSL.Context:
     context.set_tls13_ciphersuites(_TLS_1_3_SUITES)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    watch_secrets(context)
     return context
 
 
@@ -98,26 +98,26 @@ class TlsStream(trio.abc.Stream):
     Made by `TlsStream.handshake`. One task may send while another receives.
     """
 
-    def __init__(self, secured: TlsSocket) -> None:
-        self._socket = secured
+    def __init__(self, plain: socket.socket, handshake: TlsHandshake) -> None:
+        """Take over a socket and what was agreed on it."""
+        self._socket = plain
+        self._peer_chain = handshake.peer_chain()
+        self._identity = handshake.identity()
+        self._session: TlsSession = handshake.take_over()
         self._pushed_back = b""
-        self._make_buffer(FIRST_RECEIVE_SIZE)
+        # The beginning of a record.
+        self._part = b""
         self._send_lock = trio.StrictFIFOLock()
         self._broken = False
         self._shut_down = False
-        # What `send_nowait` could not send.
+        # What `send_nowait` could not send: records, and what was not sealed yet.
+        self._records = b""
         self._rest = memoryview(b"")
         self._sent = 0
         self._not_sent_limit = NotSentLimit()
         self._governor = PathGovernor()
         self._poll = select.poll()
-        self._poll.register(secured.fileno(), select.POLLOUT)
-
-    def _make_buffer(self, size: int) -> None:
-        self._buffer = bytearray(size)
-        self._view = memoryview(self._buffer)
-        # Whether more than a record came at once, into one that is not the largest.
-        self._outgrown = False
+        self._poll.register(plain.fileno(), select.POLLOUT)
 
     @classmethod
     async def handshake(
@@ -136,40 +136,24 @@ class TlsStream(trio.abc.Stream):
             plain.setblocking(False)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FIRST_LIMIT)
-            secured = TlsSocket(plain, context, server_name)
-        except (OSError, ValueError) as error:
-            # A peer that has reset the connection already, a name that cannot be one.
+            handshake = TlsHandshake(context, server_name)
+            await _shake_hands(plain, handshake)
+            return cls(plain, handshake)
+        except (OSError, ValueError, SSL.Error) as error:
+            # A peer that has reset the connection, a name that cannot be one, another protocol.
             plain.close()
             raise LinkLost(f"TLS handshake failed: {_reason(error)}") from error
-        stream = cls(secured)
-        try:
-            await stream._retry(secured.do_handshake)
         except BaseException:
-            secured.close()
+            plain.close()
             raise
-        return stream
-
-    async def _retry(self, step: Callable[[], object]) -> None:
-        """Repeat an OpenSSL call until it has what it needs from the socket."""
-        while True:
-            try:
-                step()
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(self._socket)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self._socket)
-            except (OSError, ValueError) as error:
-                raise LinkLost(f"TLS handshake failed: {_reason(error)}") from error
-            else:
-                return
 
     def peer_chain(self) -> tuple[bytes, ...]:
         """Return the certificates that the peer has shown, in DER, its own first."""
-        return self._socket.peer_chain()
+        return self._peer_chain
 
     def identity(self) -> SessionIdentity:
         """Return what tells this session from all others."""
-        return self._socket.identity()
+        return self._identity
 
     def push_back(self, data: bytes) -> None:
         """Make the next receive start with these bytes, which were read to see what they are."""
@@ -178,10 +162,23 @@ class TlsStream(trio.abc.Stream):
     async def while_readable(self, handler: Handler) -> None:
         """Call ``handler`` whenever there may be something to receive, until it returns False.
 
-        What the socket has, that is; what was pushed back, or waits inside of OpenSSL, does not
-        count. Raises trio.ClosedResourceError when closed.
+        What the socket has, that is, and what it has brought with data that was received; what was
+        pushed back does not count. Raises trio.ClosedResourceError when closed.
         """
-        await eager.while_readable(self._socket.fileno(), handler)
+
+        def serve() -> bool:
+            goes_on = handler()
+            while goes_on and self._over:
+                goes_on = handler()
+            return goes_on
+
+        if not self._over or serve():
+            await eager.while_readable(self._socket.fileno(), serve)
+
+    @property
+    def _over(self) -> bool:
+        """Whether the next receive tells that nothing more comes."""
+        return self._session.ended or bool(self._session.failure)
 
     def receive_nowait(self) -> bytes | None:
         """Return what `receive_some` would; None if that takes waiting."""
@@ -189,40 +186,43 @@ class TlsStream(trio.abc.Stream):
         return None if data is None else bytes(data)
 
     def receive_view_nowait(self) -> memoryview | None:
-        """Receive as `receive_nowait` does, without a copy: valid until the next receive."""
+        """Receive as `receive_nowait` does, without a copy: valid until any stream receives."""
         if self._pushed_back:
             data, self._pushed_back = self._pushed_back, b""
             return memoryview(data)
-        return self._receive(RECEIVE_SIZE)
+        return self._receive()
 
-    def _receive(self, limit: int) -> memoryview | None:
-        """Take up to ``limit`` bytes that are there; None if there are none yet."""
+    def _receive(self) -> memoryview | None:
+        """Take what is there; None if there is no data yet."""
         if self._shut_down:
             raise trio.ClosedResourceError("this side has ended the stream")
-        if self._outgrown:
-            self._make_buffer(RECEIVE_SIZE)
-        limit = min(limit, len(self._buffer))
-        filled = 0
-        while True:
+        session = self._session
+        if not self._over:
+            held = len(self._part)
+            _received[:held] = self._part
             try:
-                received = self._socket.recv_into(
-                    self._view[filled : min(limit, filled + RECORD_SIZE)]
-                )
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                if not filled:
-                    return None
-                break
-            except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
-                # The originals, when killed, end TCP without TLS's close_notify.
-                break
-            except (OSError, ValueError) as error:
+                count = self._socket.recv_into(memoryview(_received)[held:])
+            except BlockingIOError:
+                return None
+            except (ConnectionResetError, BrokenPipeError):
+                count = 0
+            except OSError as error:
                 self._broken = True
                 raise trio.BrokenResourceError(_reason(error)) from error
-            filled += received
-            if received == 0 or limit - filled < RECORD_SIZE:
-                break
-        self._outgrown = filled > RECORD_SIZE and len(self._buffer) < RECEIVE_SIZE
-        return self._view[:filled]
+            if count == 0:
+                # The originals, when killed, end TCP without TLS's close_notify.
+                return memoryview(b"")
+            size = held + count
+            filled = session.open_untrusted(_received, size, _opened)
+            self._part = bytes(memoryview(_received)[session.consumed : size])
+            if filled:
+                return memoryview(_opened)[:filled]
+            if not self._over:
+                return None
+        if session.failure:
+            self._say_last_words()
+            raise trio.BrokenResourceError(session.failure)
+        return memoryview(b"")
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for data; ``b""`` when the peer has ended the stream.
@@ -230,19 +230,22 @@ class TlsStream(trio.abc.Stream):
         Takes what is there, up to ``max_bytes`` (128 KiB unless told).
         Raises trio.BrokenResourceError when the connection failed.
         """
-        return bytes(await self.receive_view(max_bytes))
+        data = bytes(await self.receive_view())
+        if max_bytes is not None and len(data) > max_bytes:
+            self._pushed_back = data[max_bytes:]
+            data = data[:max_bytes]
+        return data
 
-    async def receive_view(self, max_bytes: int | None = None) -> memoryview:
-        """Receive as `receive_some` does, without a copy: valid until the next receive."""
+    async def receive_view(self) -> memoryview:
+        """Receive as `receive_some` does, without a copy: valid until any stream receives."""
         if self._pushed_back:
             await trio.lowlevel.checkpoint()
             pushed_back, self._pushed_back = self._pushed_back, b""
             return memoryview(pushed_back)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while (data := self._receive(min(max_bytes or RECEIVE_SIZE, RECEIVE_SIZE))) is None:
-            # OpenSSL wants to write only in the midst of a renegotiation, which there is none of.
+        # After the receive it would let others receive into the same buffer.
+        await trio.lowlevel.checkpoint()
+        while (data := self._receive()) is None:
             await trio.lowlevel.wait_readable(self._socket)
-        await trio.lowlevel.cancel_shielded_checkpoint()
         return data
 
     async def send_all(self, data: Buffer) -> None:
@@ -254,6 +257,8 @@ class TlsStream(trio.abc.Stream):
             if self._broken:
                 raise trio.BrokenResourceError("an earlier send was interrupted")
             self._broken = True
+            kept, self._records = self._records, b""
+            await self._write(memoryview(kept))
             rest, self._rest = self._rest, memoryview(b"")
             await self._send(rest)
             await self._send(memoryview(data))
@@ -261,18 +266,35 @@ class TlsStream(trio.abc.Stream):
 
     async def _send(self, view: memoryview) -> None:
         while view:
-            self._check_keys()
-            try:
-                sent = self._socket.send(view)
-            except ssl.SSLWantWriteError:
+            records = self._seal(view[:SEAL_SIZE])
+            view = view[SEAL_SIZE:]
+            # Others may seal while this one waits.
+            sent = self._write_nowait(records)
+            if sent < len(records):
+                await self._write(memoryview(bytes(records[sent:])))
+
+    async def _write(self, records: memoryview) -> None:
+        while records:
+            sent = self._write_nowait(records)
+            records = records[sent:]
+            if records:
                 await trio.lowlevel.wait_writable(self._socket)
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(self._socket)
-            except (OSError, ValueError) as error:
-                raise trio.BrokenResourceError(_reason(error)) from error
-            else:
-                self._sent += sent
-                view = view[sent:]
+
+    def _write_nowait(self, records: memoryview) -> int:
+        try:
+            return self._socket.send(records)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(_reason(error)) from error
+
+    def _seal(self, data: memoryview) -> memoryview:
+        self._check_keys()
+        self._sent += len(data)
+        try:
+            return self._session.seal(data)
+        except LinkLost as error:
+            raise trio.BrokenResourceError(str(error)) from error
 
     def _check_keys(self) -> None:
         if self._sent >= MOST_STREAM_BYTES:
@@ -282,7 +304,7 @@ class TlsStream(trio.abc.Stream):
     @property
     def ready(self) -> bool:
         """Whether nothing is being sent, so that `send_nowait` may be called."""
-        return not (self._rest or self._broken or self._send_lock.locked())
+        return not (self._records or self._rest or self._broken or self._send_lock.locked())
 
     def send_nowait(self, data: Buffer) -> bool:
         """Send ``data`` as far as the socket takes it; only while `ready`.
@@ -293,16 +315,16 @@ class TlsStream(trio.abc.Stream):
         view = memoryview(data)
         try:
             while view:
-                self._check_keys()
-                sent = self._socket.send(view)
-                self._sent += sent
-                view = view[sent:]
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            self._rest = view
-            return False
-        except (OSError, ValueError) as error:
+                records = self._seal(view[:SEAL_SIZE])
+                view = view[SEAL_SIZE:]
+                sent = self._write_nowait(records)
+                if sent < len(records):
+                    self._records = bytes(records[sent:])
+                    self._rest = view
+                    return False
+        except trio.BrokenResourceError:
             self._broken = True
-            raise trio.BrokenResourceError(_reason(error)) from error
+            raise
         return True
 
     def govern(self, now: float) -> None:
@@ -312,14 +334,14 @@ class TlsStream(trio.abc.Stream):
         """
         if now < self._governor.due:
             return
-        sample = read_path(self._socket.plain)
+        sample = read_path(self._socket)
         if sample is None:
             return
         if self._governor.look(sample, now):
-            limit_rate(self._socket.plain, self._governor.limit)
+            limit_rate(self._socket, self._governor.limit)
         if self._governor.restart:
             self._governor.restart = False
-            restart_bbr(self._socket.plain)
+            restart_bbr(self._socket)
 
     @property
     def portion(self) -> int:
@@ -358,18 +380,22 @@ class TlsStream(trio.abc.Stream):
         if self._shut_down:
             return
         self._shut_down = True
-        if not self._broken:
-            self._broken = True
-            # A whole goodbye would wait for the peer's; its record is all that matters.
-            with contextlib.suppress(OSError, ValueError):
-                self._socket.send_close_notify()
+        if not self._records:
+            self._say_last_words()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         eager.notify_closing(self._socket.fileno())
 
+    def _say_last_words(self) -> None:
+        """Tell the peer why this ends, once, if the socket takes that at once."""
+        if not self._broken:
+            self._broken = True
+            with contextlib.suppress(OSError, LinkLost):
+                self._socket.send(self._session.last_words())
+
     def statistics(self) -> tuple[TcpStatistics, ...]:
         """Ask the kernel about the connection; () when it is gone."""
-        found = read_tcp_info(self._socket.plain)
+        found = read_tcp_info(self._socket)
         return () if found is None else (found,)
 
     async def linger(self) -> None:
@@ -381,8 +407,7 @@ class TlsStream(trio.abc.Stream):
         """
         while True:
             try:
-                # Past OpenSSL, for which the connection is over.
-                if not self._socket.recv_plain_into(self._buffer):
+                if not self._socket.recv_into(_received):
                     return
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -410,8 +435,36 @@ def _check_name(name: str) -> None:
     name.encode("idna")
 
 
+async def _shake_hands(plain: socket.socket, handshake: TlsHandshake) -> None:
+    """Carry what a handshake says and hears. Raises OSError and SSL.Error when it fails."""
+    while True:
+        try:
+            left = memoryview(handshake.advance())
+        except SSL.Error:
+            with contextlib.suppress(OSError):
+                plain.send(handshake.outgoing())
+            raise
+        while left:
+            try:
+                left = left[plain.send(left) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(plain)
+        if handshake.done:
+            return
+        try:
+            data = plain.recv(handshake.wanted)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(plain)
+            continue
+        if not data:
+            raise OSError("unexpected end of the connection")
+        handshake.feed_untrusted(data)
+
+
 def _reason(error: Exception) -> str:
     """Say in a few words what OpenSSL or the kernel had to complain about."""
+    if isinstance(error, SSL.Error):
+        return reason_of(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -60,6 +60,8 @@ MODULES = (
     "transport.handshake",
     "transport.http_request",
     "transport.records",
+    "transport.tls_records",
+    "transport.tls_session",
     "transport.websocket_frames",
     "management.api",
     "management.writing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -13,25 +14,19 @@ import trio
 import trio.testing
 
 from polevpn_trio.errors import HostError, LinkLost
-from polevpn_trio.transport import openssl, tls_link
-from polevpn_trio.transport.openssl import DirectCalls
-from polevpn_trio.transport.tls import (
-    FIRST_RECEIVE_SIZE,
-    RECEIVE_SIZE,
-    TlsStream,
-    client_context,
-    server_context,
-)
+from polevpn_trio.transport import tls_link, tls_session
+from polevpn_trio.transport.tls import TlsStream, client_context, server_context
 from polevpn_trio.transport.tls_link import TlsLink
+from polevpn_trio.transport.tls_session import OpenSslRecords, OwnRecords
 
 
-@pytest.fixture(autouse=True, params=["direct calls", "pyOpenSSL's own methods"])
-def calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How bulk data gets to OpenSSL."""
-    how: str = request.param
-    if how != "direct calls":
-        monkeypatch.setattr(openssl, "_lib", None)
-    return how
+@pytest.fixture(autouse=True, params=["own records", "OpenSSL's records"])
+def records(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who makes the records after the handshake."""
+    whose: str = request.param
+    if whose != "own records":
+        monkeypatch.setattr(tls_session, "SUITES", {})
+    return whose
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -69,10 +64,10 @@ def over_stream(certificate: Any, body: Callable[[TlsStream, TlsStream], Awaitab
     trio.run(main)
 
 
-def test_this_pyopenssl_has_what_direct_calls_need(certificates: Any, calls: str) -> None:
-    async def body(client: TlsStream, _: TlsStream) -> None:
-        found = isinstance(client._socket._bulk, DirectCalls)
-        assert found == (calls == "direct calls")
+def test_the_records_of_this_openssl_are_taken_over(certificates: Any, records: str) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        expected = OwnRecords if records == "own records" else OpenSslRecords
+        assert {type(client._session), type(server._session)} == {expected}
         await trio.lowlevel.checkpoint()
 
     over_stream(certificates.ecdsa, body)
@@ -91,20 +86,20 @@ def test_what_was_pushed_back_comes_first(certificates: Any) -> None:
     over_stream(certificates.ecdsa, body)
 
 
-def test_memory_for_bulk_is_taken_when_bulk_comes(certificates: Any) -> None:
+def test_bulk_arrives_as_it_was_sent_in_both_directions_at_once(certificates: Any) -> None:
+    data = random.Random(1).randbytes(3_000_001)
+
     async def body(client: TlsStream, server: TlsStream) -> None:
-        await client.send_all(b"login")
-        assert await server.receive_some() == b"login"
-        assert len(server._buffer) == FIRST_RECEIVE_SIZE
-        data = bytes(range(256)) * 4000
-        received = bytearray()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.send_all, data)
+        async def receive(stream: TlsStream) -> None:
+            received = bytearray()
             while len(received) < len(data):
-                received += await server.receive_some()
-        assert received == data
-        assert len(server._buffer) == RECEIVE_SIZE
-        assert len(client._buffer) == FIRST_RECEIVE_SIZE
+                received += await stream.receive_some()
+            assert received == data
+
+        async with trio.open_nursery() as nursery:
+            for stream in (client, server):
+                nursery.start_soon(stream.send_all, data)
+                nursery.start_soon(receive, stream)
 
     over_stream(certificates.ecdsa, body)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import browsers, datagrams, framing, links, queues, texts
+from tests.fuzz.targets import browsers, datagrams, framing, links, queues, streams, texts
 
 TARGETS = (
     Target("codec", framing.codec, kernel=True),
@@ -21,6 +21,8 @@ TARGETS = (
     Target("repair-network", datagrams.repair_network, kernel=True, longest=256),
     Target("records-open", links.records_open, kernel=True, longest=1024),
     Target("records-seal", links.records_seal, kernel=True, longest=256),
+    Target("tls-records", streams.tls_records, kernel=True, longest=512),
+    Target("tls-session", streams.tls_session, kernel=True, longest=512),
     Target("handshake", links.handshake, kernel=False, longest=1024),
     Target("websocket-read", links.websocket_read, kernel=True, longest=2048),
     Target("websocket-build", links.websocket_build, kernel=True, longest=1024),

@@ -1,0 +1,442 @@
+"""The hand-over from OpenSSL to our TLS records, and what a peer may say afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from OpenSSL import SSL
+
+from polevpn_trio.transport import tls_session
+from polevpn_trio.transport.tls import TlsStream, client_context, server_context
+from polevpn_trio.transport.tls_records import (
+    ALERT,
+    APPLICATION_DATA,
+    HANDSHAKE,
+    TlsSealer,
+    sealed_size,
+)
+from polevpn_trio.transport.tls_session import (
+    MOST_KEY_UPDATES,
+    OpenSslRecords,
+    OwnRecords,
+    TlsHandshake,
+    TlsSession,
+    count_sealed,
+    expand_label,
+)
+
+SUITE = "TLS_AES_128_GCM_SHA256"
+OURS, THEIRS = bytes(range(32)), bytes(range(32, 64))
+CLOSE = b"\x01\x00"
+
+
+class Peer:
+    """The other end, which seals whatever it likes under the right keys."""
+
+    def __init__(self, secret: bytes = THEIRS) -> None:
+        self.secret = secret
+        self._sealer = self._new_sealer()
+
+    def _new_sealer(self) -> TlsSealer:
+        return TlsSealer(
+            expand_label(self.secret, "key", 16, "sha256"),
+            expand_label(self.secret, "iv", 12, "sha256"),
+        )
+
+    def say(self, kind: int, content: bytes) -> bytes:
+        target = bytearray(sealed_size(len(content)))
+        return bytes(target[: self._sealer.seal_into(kind, content, target)])
+
+    def update_key(self, wanted: int = 0) -> bytes:
+        told = self.say(HANDSHAKE, bytes((24, 0, 0, 1, wanted)))
+        self.secret = expand_label(self.secret, "traffic upd", 32, "sha256")
+        self._sealer = self._new_sealer()
+        return told
+
+
+def our_end(*, client: bool = False) -> OwnRecords:
+    return (
+        OwnRecords.of_client(SUITE, OURS, THEIRS) if client else OwnRecords(SUITE, OURS, THEIRS, 0)
+    )
+
+
+def their_end() -> OwnRecords:
+    return OwnRecords(SUITE, THEIRS, OURS, 0)
+
+
+def hear(session: TlsSession, received: bytes) -> bytes:
+    target = bytearray(len(received) + 17_000)
+    return bytes(target[: session.open_untrusted(bytearray(received), len(received), target)])
+
+
+def shake_hands(
+    client: TlsHandshake | SSL.Connection, server: TlsHandshake | SSL.Connection
+) -> tuple[bytes, bytes]:
+    """Finish a handshake in memory; return what neither has read, of the client and the server."""
+    ends = (client, server)
+    waiting = [b"", b""]
+    for _ in range(20):
+        for index, end in enumerate(ends):
+            other = 1 - index
+            if isinstance(end, TlsHandshake):
+                waiting[index] += end.advance()
+                while waiting[other] and not end.done:
+                    size = end.wanted
+                    end.feed_untrusted(waiting[other][:size])
+                    waiting[other] = waiting[other][size:]
+                    waiting[index] += end.advance()
+                continue
+            if waiting[other]:
+                end.bio_write(waiting[other])
+                waiting[other] = b""
+            with contextlib.suppress(SSL.WantReadError):
+                end.do_handshake()
+            waiting[index] += taken_out(end)
+    return waiting[0], waiting[1]
+
+
+def taken_out(connection: SSL.Connection) -> bytes:
+    try:
+        return connection.bio_read(1 << 20)
+    except SSL.WantReadError:
+        return b""
+
+
+def openssl_end(context: SSL.Context, *, client: bool) -> SSL.Connection:
+    connection = SSL.Connection(context, None)
+    if client:
+        connection.set_connect_state()
+    else:
+        connection.set_accept_state()
+    return connection
+
+
+def read(connection: SSL.Connection, received: bytes) -> bytes:
+    connection.bio_write(received)
+    data = b""
+    try:
+        while True:
+            data += connection.recv(100_000)
+    except SSL.WantReadError:
+        return data
+
+
+def test_secrets_become_keys_as_in_rfc_8448() -> None:
+    secret = bytes.fromhex("9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5")
+    assert expand_label(secret, "key", 16, "sha256").hex() == "17422dda596ed5d9acd890e3c63f5051"
+    assert expand_label(secret, "iv", 12, "sha256").hex() == "5b78923dee08579033e523d9"
+
+
+@pytest.fixture(params=["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"])
+def suite(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    name: str = request.param
+    monkeypatch.setattr("polevpn_trio.transport.tls._TLS_1_3_SUITES", name.encode("ascii"))
+    return name
+
+
+def test_our_server_goes_on_where_openssl_stopped(certificates: Any, suite: str) -> None:
+    """Behind the tickets that it has sent: another number, and the client would refuse it."""
+    pair = certificates.ecdsa
+    ours = TlsHandshake(server_context(pair.cert_file, pair.key_file))
+    theirs = openssl_end(client_context(), client=True)
+    unread, _ = shake_hands(theirs, ours)
+    session = ours.take_over()
+    assert isinstance(session, OwnRecords)
+    assert session._sealer.sequence == 2
+    assert read(theirs, bytes(session.seal(b"x" * 50_000))) == b"x" * 50_000
+    theirs.sendall(b"y" * 20_000)
+    theirs.send(b"z")
+    assert hear(session, unread + taken_out(theirs)) == b"y" * 20_000 + b"z"
+    theirs.shutdown()
+    assert hear(session, taken_out(theirs)) == b""
+    assert session.ended
+    theirs.bio_write(session.last_words())
+    with pytest.raises(SSL.ZeroReturnError):
+        theirs.recv(1)
+
+
+def test_our_client_goes_on_where_openssl_stopped(certificates: Any, suite: str) -> None:
+    pair = certificates.rsa
+    ours = TlsHandshake(client_context(), "localhost")
+    theirs = openssl_end(server_context(pair.cert_file, pair.key_file), client=False)
+    _, tickets = shake_hands(ours, theirs)
+    session = ours.take_over()
+    assert isinstance(session, OwnRecords)
+    assert tickets
+    assert hear(session, tickets) == b""
+    assert not session.failure
+    theirs.send(b"from the server")
+    assert hear(session, taken_out(theirs)) == b"from the server"
+    assert read(theirs, bytes(session.seal(b"from us"))) == b"from us"
+
+
+def test_both_know_the_same_of_the_session(certificates: Any) -> None:
+    pair = certificates.ecdsa
+    client = TlsHandshake(client_context(), "localhost")
+    server = TlsHandshake(server_context(pair.cert_file, pair.key_file))
+    _, tickets = shake_hands(client, server)
+    assert client.identity() == server.identity()
+    assert client.peer_chain()
+    assert server.peer_chain() == ()
+    one, other = client.take_over(), server.take_over()
+    assert hear(one, tickets + other.seal(b"there")) == b"there"
+    assert hear(other, bytes(one.seal(b"back"))) == b"back"
+
+
+@pytest.mark.parametrize("reason", ["TLS 1.2", "another suite", "no secrets", "odd tickets"])
+def test_openssl_keeps_the_sessions_that_are_not_ours(
+    reason: str, certificates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = certificates.ecdsa
+    context = server_context(pair.cert_file, pair.key_file)
+    if reason == "TLS 1.2":
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    elif reason == "another suite":
+        context.set_tls13_ciphersuites(b"TLS_CHACHA20_POLY1305_SHA256")
+    elif reason == "no secrets":
+        context.set_keylog_callback(lambda *_: None)
+    else:
+        monkeypatch.setattr(tls_session, "count_sealed", lambda *_: None)
+    ours = TlsHandshake(context)
+    theirs = openssl_end(client_context(), client=True)
+    unread, _ = shake_hands(theirs, ours)
+    session = ours.take_over()
+    assert isinstance(session, OpenSslRecords)
+    assert read(theirs, bytes(session.seal(b"x" * 50_000))) == b"x" * 50_000
+    theirs.sendall(b"y" * 20_000)
+    assert hear(session, unread + taken_out(theirs)) == b"y" * 20_000
+    theirs.shutdown()
+    assert hear(session, taken_out(theirs)) == b""
+    assert session.ended
+    assert session.last_words()
+
+
+def test_openssl_says_why_it_refuses_a_record(certificates: Any) -> None:
+    pair = certificates.ecdsa
+    context = server_context(pair.cert_file, pair.key_file)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    ours = TlsHandshake(context)
+    shake_hands(openssl_end(client_context(), client=True), ours)
+    session = ours.take_over()
+    assert hear(session, b"\x17\3\3\0\x30" + bytes(0x30)) == b""
+    assert "record mac" in session.failure
+    assert session.last_words()
+
+
+def test_only_records_that_open_as_the_first_ones_are_counted() -> None:
+    peer = Peer()
+    made = [peer.say(HANDSHAKE, b"ticket"), peer.say(HANDSHAKE, b"another")]
+    assert count_sealed(SUITE, THEIRS, b"".join(made)) == 2
+    assert count_sealed(SUITE, THEIRS, b"") == 0
+    for odd in (made[1], made[0] + made[0], made[0][:-1], b"\x14\3\3\0\1\1" + made[0]):
+        assert count_sealed(SUITE, THEIRS, odd) is None
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-client\r\n", b"\x16\x03\x01\xff\xff" + bytes(99)]
+)
+def test_a_stranger_that_speaks_something_else_gets_openssls_answer(
+    said: bytes, certificates: Any
+) -> None:
+    pair = certificates.ecdsa
+    handshake = TlsHandshake(server_context(pair.cert_file, pair.key_file))
+    theirs = openssl_end(server_context(pair.cert_file, pair.key_file), client=False)
+    theirs.bio_write(said)
+    with pytest.raises(SSL.Error) as expected:
+        theirs.do_handshake()
+    handshake.feed_untrusted(said[: handshake.wanted])
+    with pytest.raises(SSL.Error) as caught:
+        handshake.advance()
+    assert caught.value.args == expected.value.args
+    assert handshake.outgoing() == taken_out(theirs)
+
+
+def test_a_handshake_reads_nothing_of_the_next_record(certificates: Any) -> None:
+    pair = certificates.ecdsa
+    handshake = TlsHandshake(server_context(pair.cert_file, pair.key_file))
+    client = TlsHandshake(client_context(), "localhost")
+    hello = client.advance()
+    assert handshake.wanted == 5
+    handshake.feed_untrusted(hello[:3])
+    assert handshake.wanted == 2
+    handshake.feed_untrusted(hello[3:5])
+    assert handshake.wanted == len(hello) - 5
+    assert handshake.advance() == b""
+    handshake.feed_untrusted(hello[5:])
+    assert handshake.wanted == 5
+    assert handshake.advance()
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_a_peer_may_take_another_key(wanted: int) -> None:
+    session, peer, far = our_end(), Peer(), their_end()
+    before = session._our_secret
+    received = peer.say(APPLICATION_DATA, b"old") + peer.update_key(wanted)
+    received += peer.say(APPLICATION_DATA, b"new")
+    assert hear(session, received) == b"oldnew"
+    for text in (b"one", b"two"):
+        assert hear(far, bytes(session.seal(text))) == text
+    # Who is asked for it takes another key as well, and says so before it does.
+    assert (session._our_secret != before) == bool(wanted)
+    assert session._our_secret == far._their_secret
+
+
+def test_no_more_key_updates_than_that_without_data() -> None:
+    session, peer = our_end(), Peer()
+    received = b"".join(peer.update_key() for _ in range(MOST_KEY_UPDATES))
+    received += peer.say(APPLICATION_DATA, b"data")
+    received += b"".join(peer.update_key() for _ in range(MOST_KEY_UPDATES))
+    assert hear(session, received) == b"data"
+    assert not session.failure
+    hear(session, peer.update_key())
+    assert "key update" in session.failure
+
+
+def test_tickets_are_skipped_wherever_they_are_cut() -> None:
+    ticket = bytes((4, 0, 0, 200)) + bytes(200)
+    for cut in range(1, len(ticket)):
+        session, peer = our_end(client=True), Peer()
+        received = peer.say(HANDSHAKE, ticket[:cut]) + peer.say(HANDSHAKE, ticket[cut:])
+        received += peer.say(HANDSHAKE, ticket + ticket) + peer.say(APPLICATION_DATA, b"data")
+        assert hear(session, received) == b"data"
+        assert not session.failure
+
+
+@pytest.mark.parametrize(
+    ("client", "said"),
+    [
+        (False, [(HANDSHAKE, bytes((4, 0, 0, 1, 0)))]),
+        (True, [(HANDSHAKE, bytes((4, 0, 0, 0, 0)))]),
+        (True, [(HANDSHAKE, bytes((1, 0, 0, 1, 0)))]),
+        (True, [(HANDSHAKE, b"")]),
+        (True, [(HANDSHAKE, bytes((24, 0, 0, 1, 2)))]),
+        (True, [(HANDSHAKE, bytes((24, 0, 0, 2, 0, 0)))]),
+        (True, [(HANDSHAKE, bytes((24, 0, 0, 1, 0, 4)))]),
+        (True, [(HANDSHAKE, bytes((4, 0, 0, 9))), (APPLICATION_DATA, b"data")]),
+        (True, [(HANDSHAKE, bytes((4, 0))), (ALERT, CLOSE)]),
+        (True, [(ALERT, b"\x02")]),
+        (True, [(ALERT, b"")]),
+        (True, [(20, b"\x01")]),
+        (True, [(99, b"what")]),
+    ],
+    ids=str,
+)
+def test_what_a_peer_may_not_say_ends_the_session_with_an_alert(
+    client: bool, said: list[tuple[int, bytes]]
+) -> None:
+    session, peer, far = our_end(client=client), Peer(), their_end()
+    received = peer.say(APPLICATION_DATA, b"before")
+    received += b"".join(peer.say(kind, content) for kind, content in said)
+    received += peer.say(APPLICATION_DATA, b"after")
+    assert hear(session, received) == b"before"
+    assert session.failure
+    assert not session.ended
+    assert hear(session, peer.say(APPLICATION_DATA, b"later")) == b""
+    assert hear(far, session.last_words()) == b""
+    assert far.failure.startswith("TLS: the peer says ")
+
+
+def test_the_end_is_the_end() -> None:
+    session, peer = our_end(), Peer()
+    received = peer.say(APPLICATION_DATA, b"last") + peer.say(ALERT, b"\x01\x5a")
+    received += peer.say(ALERT, CLOSE) + peer.say(APPLICATION_DATA, b"too late")
+    assert hear(session, received) == b"last"
+    assert (session.ended, session.failure) == (True, "")
+    assert hear(session, peer.say(APPLICATION_DATA, b"far too late")) == b""
+
+
+def test_an_alert_is_told_by_its_name_and_not_answered() -> None:
+    session, peer = our_end(), Peer()
+    assert hear(session, peer.say(ALERT, b"\x02\x74")) == b""
+    assert session.failure == "TLS: the peer says certificate required"
+    assert session.last_words() == b""
+    hear(other := our_end(), Peer().say(ALERT, b"\x02\xee"))
+    assert other.failure == "TLS: the peer says alert 238"
+
+
+@given(
+    said=st.lists(
+        st.tuples(
+            st.sampled_from([20, ALERT, HANDSHAKE, APPLICATION_DATA, APPLICATION_DATA, 99]),
+            st.one_of(
+                st.binary(max_size=40),
+                st.just(bytes((24, 0, 0, 1, 1))),
+                st.just(bytes((4, 0, 0, 2, 0, 0))),
+                st.just(CLOSE),
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_whatever_an_authenticated_peer_says_does_not_raise(said: list[tuple[int, bytes]]) -> None:
+    session, peer = our_end(client=True), Peer()
+    received = b"".join(peer.say(kind, content) for kind, content in said)
+    data = b"".join(content for kind, content in said if kind == APPLICATION_DATA)
+    opened = hear(session, received)
+    assert data.startswith(opened)
+    if not (session.failure or session.ended):
+        assert opened == data
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is not here")
+@pytest.mark.parametrize("key", [b"K", b"k"], ids=["both", "its own"])
+def test_the_openssl_command_may_take_another_key(key: bytes, certificates: Any) -> None:
+    """Its line K asks for ours, too; what is sent before and after it arrives, both ways."""
+    pair = certificates.ecdsa
+
+    async def main() -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        process = await trio.lowlevel.open_process(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            await trio.lowlevel.wait_readable(listener)
+            plain, _ = listener.accept()
+            context = server_context(pair.cert_file, pair.key_file)
+            stream = await TlsStream.handshake(plain, context)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for text, commands in ((b"before\n", b""), (b"after\n", key + b"\n")):
+                if commands:
+                    await process.stdin.send_all(commands)
+                    await trio.sleep(0.2)
+                await process.stdin.send_all(text)
+                received = b""
+                while not received.endswith(text):
+                    data = await stream.receive_some()
+                    assert data
+                    received += data
+                assert received == text
+                answer = b"answer to " + text
+                await stream.send_all(answer)
+                printed = b""
+                while answer not in printed:
+                    printed += await process.stdout.receive_some()
+            secrets = stream._session
+            assert isinstance(secrets, OwnRecords)
+            assert secrets._opener.sequence == 1
+            assert (secrets._sealer.sequence == 1) == (key == b"K")
+            stream.close()
+        finally:
+            process.kill()
+            await process.wait()
+            listener.close()
+
+    async def bounded() -> None:
+        with trio.fail_after(20):
+            await main()
+
+    trio.run(bounded)
