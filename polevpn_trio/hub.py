@@ -74,9 +74,10 @@ log = ContextLogger(logging.getLogger("polevpn_trio.router"))
 MOST_RUNS = 128
 """Runs of packets taken from one gateway before others get their turn. Each is a decision where to
 send it; they may hold 64 KiB for one destination, or a single packet when somebody scans."""
-LARGEST_PIECE = 65_536
+LARGEST_PIECE = 163_840
 SMALLEST_PIECE = 4096
-"""Bytes of a gateway's stream that are taken at a time: fewer, the shorter its runs are."""
+"""Bytes of a gateway's stream that are taken at a time: all that a link brings at once, or fewer,
+the shorter its runs are."""
 
 LINES = 20
 LINE_SECONDS = 30.0
@@ -234,7 +235,8 @@ class GatewayConnection:
 
     def enqueue_nowait(self, batch: FrameBatch) -> bool:
         """Give packets for this gateway to its link, or queue them if that does not take them."""
-        if not self._rate_limit.lets_to_site(batch, trio.current_time()):
+        limit = self._rate_limit
+        if limit.limits and not limit.lets_to_site(batch, trio.current_time()):
             # Counted there.
             return True
         if self._outgoing.passable and len(batch.data) <= self._link.room:
@@ -354,7 +356,7 @@ class GatewayConnection:
                 return refusal
             taken += len(runs)
             if view and taken > MOST_RUNS:
-                return self._take_rest_untrusted(view)
+                return self._take_rest_untrusted(memoryview(bytes(view)))
         return None
 
     async def _take_rest_untrusted(self, view: memoryview) -> None:
@@ -377,8 +379,9 @@ class GatewayConnection:
 
     def _take_runs_untrusted(self, runs: list[FrameRun]) -> Awaitable[None] | None:
         packets = []
+        accepts_data = self._session.accepts_data
         for run in runs:
-            if run.version and self._session.accepts_data:
+            if run.version and accepts_data:
                 packets.append(run)
             elif run.version:
                 raise BadPacket("IP data before login")
@@ -389,9 +392,10 @@ class GatewayConnection:
                 refusal = self._control_untrusted(run.command, run.sequence, bytes(run.data))
                 if refusal is not None:
                     return refusal
+                accepts_data = self._session.accepts_data
         if packets:
             self._route(packets)
-        if not self._session.accepts_data and self._reader.pending_bytes > MAX_LOGIN_BYTES:
+        if not accepts_data and self._reader.pending_bytes > MAX_LOGIN_BYTES:
             raise BadPacket(f"more than {MAX_LOGIN_BYTES} bytes before login")
         return None
 

@@ -27,6 +27,11 @@ class RateLimit:
         self._from_site: TokenBucket | None = None
         self._to_site: TokenBucket | None = None
 
+    @property
+    def limits(self) -> bool:
+        """Whether anything is ever dropped."""
+        return self._megabits is not None
+
     def change(self, megabits: int | None, now: float) -> None:
         """Let ``megabits`` a second pass from now on, or all."""
         if megabits == self._megabits:

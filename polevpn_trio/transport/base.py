@@ -15,7 +15,9 @@ from polevpn_trio.transport import key_limits
 Buffer = bytes | bytearray | memoryview
 
 Consume = Callable[[Buffer], Awaitable[None] | None]
-"""Takes a piece of stream at once, or returns what is left to be awaited before the next one."""
+"""Takes a piece of stream at once, or returns what is left to be awaited before the next one.
+
+The piece is valid until it returns: what is left must not need it."""
 
 ConsumePackets = Callable[[bytearray], Awaitable[None] | None]
 """Takes whole frames with IP packets in a buffer that it may keep and change; as `Consume` else."""

@@ -107,6 +107,8 @@ class TlsStream(trio.abc.Stream):
         self._pushed_back = b""
         # The beginning of a record.
         self._part = b""
+        # Whether the next receive tells that nothing more comes.
+        self._over = False
         self._send_lock = trio.StrictFIFOLock()
         self._broken = False
         self._shut_down = False
@@ -175,18 +177,8 @@ class TlsStream(trio.abc.Stream):
         if not self._over or serve():
             await eager.while_readable(self._socket.fileno(), serve)
 
-    @property
-    def _over(self) -> bool:
-        """Whether the next receive tells that nothing more comes."""
-        return self._session.ended or bool(self._session.failure)
-
-    def receive_nowait(self) -> bytes | None:
-        """Return what `receive_some` would; None if that takes waiting."""
-        data = self.receive_view_nowait()
-        return None if data is None else bytes(data)
-
     def receive_view_nowait(self) -> memoryview | None:
-        """Receive as `receive_nowait` does, without a copy: valid until any stream receives."""
+        """Receive as `receive_view` does; None if that takes waiting."""
         if self._pushed_back:
             data, self._pushed_back = self._pushed_back, b""
             return memoryview(data)
@@ -214,6 +206,7 @@ class TlsStream(trio.abc.Stream):
                 return memoryview(b"")
             size = held + count
             filled = session.open_untrusted(_received, size, _opened)
+            self._over = session.ended or session.failure != ""
             self._part = bytes(memoryview(_received)[session.consumed : size])
             if filled:
                 return memoryview(_opened)[:filled]

@@ -14,8 +14,12 @@ from polevpn_trio.transport.base import (
     Consume,
     ConsumePackets,
 )
+from polevpn_trio.transport.moderation import MEMORY
 from polevpn_trio.transport.tls import LINGER_SECONDS, TlsStream
 from polevpn_trio.transport.tls_stream_link import Joiner, TlsStreamLink
+
+PATH_SECONDS = MEMORY / 4
+"""How often a link that is in use says what path it has."""
 
 
 class _Joiner(Joiner):
@@ -36,6 +40,7 @@ class TlsLink(TlsStreamLink):
     def __init__(self, stream: TlsStream, peer: str) -> None:
         super().__init__(stream, peer, _Joiner())
         self._failure: LinkLost | None = None
+        self._path_due = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Finish what the socket would not take at once, and at the end let the peer hear it."""
@@ -75,8 +80,10 @@ class TlsLink(TlsStreamLink):
             raise LinkLost("the peer closed the link")
         self._bytes_received += len(data)
         self.heard = now = trio.current_time()
-        # TCP joins what comes one by one already.
-        eager.note_path(0.0, now)
+        if now >= self._path_due:
+            # TCP joins what comes one by one already.
+            self._path_due = now + PATH_SECONDS
+            eager.note_path(0.0, now)
 
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
@@ -86,7 +93,7 @@ class TlsLink(TlsStreamLink):
 
         def take() -> bool:
             nonlocal rest
-            data = self._stream.receive_nowait()
+            data = self._stream.receive_view_nowait()
             if data is not None:
                 self._note(data)
                 rest = consume(data)
