@@ -75,9 +75,10 @@ MOST_RUNS = 128
 """Runs of packets taken from one gateway before others get their turn. Each is a decision where to
 send it; they may hold 64 KiB for one destination, or a single packet when somebody scans."""
 LARGEST_PIECE = 163_840
+FIRST_PIECE = LARGEST_PIECE // 2
 SMALLEST_PIECE = 4096
-"""Bytes of a gateway's stream that are taken at a time: all that a link brings at once, or fewer,
-the shorter its runs are."""
+"""Bytes of a gateway's stream that are taken at a time: all that a link brings at once if that was
+few runs so far, and fewer, the shorter its runs are."""
 
 LINES = 20
 LINE_SECONDS = 30.0
@@ -198,7 +199,7 @@ class GatewayConnection:
         self._closed_because: Trouble | None = None
         self._succession = Succession(link, self._outgoing)
         # Bytes of its stream that are taken at a time.
-        self._piece = LARGEST_PIECE
+        self._piece = FIRST_PIECE
         self.name = f"{link.scheme} {link.peer}"
         self._refused = RefusedPackets(self.name)
         self._identifier = new_connection_id()
