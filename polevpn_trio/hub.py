@@ -75,10 +75,9 @@ MOST_RUNS = 128
 """Runs of packets taken from one gateway before others get their turn. Each is a decision where to
 send it; they may hold 64 KiB for one destination, or a single packet when somebody scans."""
 LARGEST_PIECE = 163_840
-FIRST_PIECE = LARGEST_PIECE // 2
 SMALLEST_PIECE = 4096
-"""Bytes of a gateway's stream that are taken at a time: all that a link brings at once if that was
-few runs so far, and fewer, the shorter its runs are."""
+"""Bytes of a gateway's stream that are read at a time: all that a link brings at once, or fewer,
+the shorter its runs are."""
 
 LINES = 20
 LINE_SECONDS = 30.0
@@ -199,7 +198,7 @@ class GatewayConnection:
         self._closed_because: Trouble | None = None
         self._succession = Succession(link, self._outgoing)
         # Bytes of its stream that are taken at a time.
-        self._piece = FIRST_PIECE
+        self._piece = LARGEST_PIECE
         self.name = f"{link.scheme} {link.peer}"
         self._refused = RefusedPackets(self.name)
         self._identifier = new_connection_id()
@@ -352,22 +351,26 @@ class GatewayConnection:
         while view:
             piece, view = view[: self._piece], view[self._piece :]
             runs = self._read_untrusted(piece)
+            taken += len(runs)
+            if taken > MOST_RUNS:
+                return self._take_in_turns_untrusted(runs, memoryview(bytes(view)))
             refusal = self._take_runs_untrusted(runs)
             if refusal is not None:
                 return refusal
-            taken += len(runs)
-            if view and taken > MOST_RUNS:
-                return self._take_rest_untrusted(memoryview(bytes(view)))
         return None
 
-    async def _take_rest_untrusted(self, view: memoryview) -> None:
-        """Take what consists of many short runs bit by bit, with turns for others in between."""
-        while view:
-            await trio.lowlevel.checkpoint()
+    async def _take_in_turns_untrusted(self, runs: list[FrameRun], view: memoryview) -> None:
+        """Take many short runs, and what follows them, with turns for others in between."""
+        while True:
+            for at in range(0, len(runs), MOST_RUNS):
+                refusal = self._take_runs_untrusted(runs[at : at + MOST_RUNS])
+                if refusal is not None:
+                    await refusal
+                await trio.lowlevel.checkpoint()
+            if not view:
+                return
             piece, view = view[: self._piece], view[self._piece :]
-            refusal = self._take_runs_untrusted(self._read_untrusted(piece))
-            if refusal is not None:
-                await refusal
+            runs = self._read_untrusted(piece)
 
     def _read_untrusted(self, piece: memoryview) -> list[FrameRun]:
         """Read the next bytes of the stream, and see how many of them to read at a time."""

@@ -163,11 +163,10 @@ def test_who_scans_leaves_turns_to_others_and_keeps_his_order(
         await trio.sleep(1)
         assert len(b.of(codec.S2C_IPDATA)) == 1
         assert world.router.statistics().forwarder.no_route == len(scanned)
-        # The first piece is as large as one for a single destination would be.
-        assert max(decided[1:]) <= MOST_RUNS
+        assert max(decided) <= MOST_RUNS
         # In the order that chance gives them.
         assert all(after - before <= 2 for before, after in pairwise(turns))
-        assert len(turns) >= (len(scanned) - decided[0]) // MOST_RUNS
+        assert len(turns) >= len(scanned) // MOST_RUNS
 
         # What has few runs is taken in large pieces again.
         await a.send(*[PACKET] * 3000)
