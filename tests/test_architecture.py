@@ -35,6 +35,7 @@ IO_MODULES = {"asyncio", "OpenSSL", "pyroute2", "pytun", "select", "socket", "ss
 # Types without a kernel: C functions, which kernels call.
 C_LIBRARIES = {
     "polevpn_trio.fec.gf256_loops",
+    "polevpn_trio.kcp.raw_copy",
     "polevpn_trio.transport.libcrypto",
     "polevpn_trio.transport.masking",
 }

@@ -25,7 +25,7 @@ cdef class FrameReader:
     cdef int _ip_command
     cdef int _forward_command
     cdef int _group
-    cdef bytes _tail
+    cdef bytearray _pending
     cdef public int sequences
     cdef public unsigned long long malformed
 

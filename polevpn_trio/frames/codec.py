@@ -109,14 +109,15 @@ class FrameReader:
         self._ip_command = ip_command
         self._forward_command = forward_command
         self._group = group
-        self._tail = b""
+        # The beginning of a frame, whose rest has not come.
+        self._pending = bytearray()
         self.sequences = SEQUENCES_FOREIGN
         self.malformed = 0
 
     @property
     def pending_bytes(self) -> int:
         """Bytes of an incomplete frame that wait for the rest of it (under 65,535)."""
-        return len(self._tail)
+        return len(self._pending)
 
     def receive_data_untrusted(self, data: bytes | bytearray | memoryview) -> list[FrameRun]:
         """Take the next bytes of the stream; return what has become complete, in order.
@@ -124,7 +125,7 @@ class FrameReader:
         The runs share one buffer that nothing else refers to; keep them as long as needed.
         Raises BadPacket for a frame shorter than its own header: nothing after it can be read.
         """
-        work = bytearray(self._tail)
+        work = self._pending
         work += data
         return self.take_over_untrusted(work)
 
@@ -205,7 +206,8 @@ class FrameReader:
                     whole, run_start, position, run_version, run_key, run_packets, run_sequences
                 )
             )
-        self._tail = bytes(whole[position:])
+        # What has given no frame yet is left as it is, and goes on growing.
+        self._pending = work if position == 0 else bytearray(whole[position:])
         return runs
 
     def _packets(

@@ -1,5 +1,7 @@
 cimport cython
 
+from polevpn_trio.kcp cimport raw_copy
+
 
 @cython.final
 cdef class ByteQueue:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from polevpn_trio.kcp import raw_copy
+
 SMALLEST = 1024
 """Bytes of memory that an empty queue holds."""
 
@@ -33,10 +35,10 @@ class ByteQueue:
         at = self.end & (capacity - 1)
         head = capacity - at
         if head >= size:
-            self._ring[at : at + size] = view[:size]
+            raw_copy.copy_bytes(self._ring, at, view, 0, size)
         else:
-            self._ring[at:capacity] = view[:head]
-            self._ring[: size - head] = view[head:size]
+            raw_copy.copy_bytes(self._ring, at, view, 0, head)
+            raw_copy.copy_bytes(self._ring, 0, view, head, size - head)
         self.end += size
 
     def copy_out(self, position: int, size: int, target: bytearray | memoryview, at: int) -> None:
@@ -47,10 +49,10 @@ class ByteQueue:
         begin = position & (self.capacity - 1)
         head = self.capacity - begin
         if head >= size:
-            target[at : at + size] = self._ring[begin : begin + size]
+            raw_copy.copy_bytes(target, at, self._ring, begin, size)
         else:
-            target[at : at + head] = self._ring[begin : begin + head]
-            target[at + head : at + size] = self._ring[: size - head]
+            raw_copy.copy_bytes(target, at, self._ring, begin, head)
+            raw_copy.copy_bytes(target, at + head, self._ring, 0, size - head)
 
     def release(self, position: int) -> None:
         """Forget the bytes before ``position``."""

@@ -7,6 +7,8 @@ from polevpn_trio.kcp.receive_window cimport ReceiveWindow
 from polevpn_trio.kcp.round_trip cimport RoundTrip
 from polevpn_trio.kcp.segment cimport SegmentHeader
 from polevpn_trio.kcp.send_window cimport SendWindow
+from polevpn_trio.kcp.tail cimport Tail
+from polevpn_trio.kcp.window_probe cimport WindowProbe
 
 cdef int _HEADER
 cdef int _PUSH
@@ -22,9 +24,7 @@ cdef Py_ssize_t _SMALLEST_QUEUE
 cdef Py_ssize_t _SMALLEST_WINDOW
 cdef double _IDLE_SHRINK
 cdef Py_ssize_t _ACK_EVERY
-cdef double _FIRST_PROBE
-cdef double _PROBE_GROWTH
-cdef double _LAST_PROBE
+cdef Py_ssize_t _SHORT_TAIL
 cdef long long _MASK32
 cdef long long _HALF
 cdef double _NEVER
@@ -68,8 +68,8 @@ cdef class Conversation:
     cdef long long _ramp
     cdef long long _peer_window
     cdef double _early_at
-    cdef double _probe_at
-    cdef double _probe_wait
+    cdef WindowProbe _probe
+    cdef Tail _tail
     cdef bint _tell_window
     cdef int _acks_done
     cdef double _large_at
@@ -80,7 +80,6 @@ cdef class Conversation:
     cdef long long _resent_fast
     cdef long long _resent_early
     cdef long long _acks_sent
-    cdef long long _probes_sent
     cdef long long _datagrams_received
     cdef long long _segments_received
     cdef long long _bytes_received
@@ -139,8 +138,6 @@ cdef class Conversation:
         self, source, const unsigned char[::1] view, Py_ssize_t at, Py_ssize_t size
     )
 
-    cdef void _set_peer_window(self, long long peer_window) noexcept
-
     @cython.locals(arrived=ReceiveWindow, data=bytes)
     cpdef bytes receive(self)
 
@@ -175,7 +172,7 @@ cdef class Conversation:
     cdef int _write_resends(self, double now, long long milliseconds) except -1
 
     @cython.locals(
-        window=SendWindow, largest=Py_ssize_t, fresh=bint, size=Py_ssize_t,
+        window=SendWindow, largest=Py_ssize_t, few=Py_ssize_t, begins=bint, fresh=bint, size=Py_ssize_t,
         sequence="long long",
     )
     cdef int _write_new(self, double now, long long milliseconds) except -1

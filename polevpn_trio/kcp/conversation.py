@@ -8,6 +8,8 @@ in a window of 128 and of 8192:
 * ``byte_queue`` holds the stream from ``send`` until the peer has it; a segment is a range of it;
 * ``send_window`` knows the segments in flight and finds lost ones without a search;
 * ``receive_window`` puts what arrives in order and remembers what to acknowledge;
+* ``tail`` decides whether the rest after a full batch waits for what follows it;
+* ``window_probe`` knows when to ask a peer whose window is closed;
 * ``round_trip`` derives the retransmission timeout;
 * ``congestion`` says how much may be under way and how fast to send, which the peer neither
   knows nor need know.
@@ -32,6 +34,8 @@ from polevpn_trio.kcp.segment import SegmentHeader
 from polevpn_trio.kcp.send_window import SLOT_BYTES, SendWindow
 from polevpn_trio.kcp.send_window import SMALLEST as SMALLEST_WINDOW
 from polevpn_trio.kcp.statistics import ConversationStatistics
+from polevpn_trio.kcp.tail import Tail
+from polevpn_trio.kcp.window_probe import WindowProbe
 
 BATCH = 46
 """Datagrams that one poll fills at most: 46 of 1,400 bytes are what one send with UDP_SEGMENT
@@ -46,14 +50,11 @@ INITIAL_WINDOW = 32
 told its window. We go on from it by one for each segment acknowledged, since the receive ring
 of the original router loses bursts until it has grown."""
 
-FIRST_PROBE = 7.0
-"""Seconds after the peer closed its window until it is asked whether it is still closed."""
-PROBE_GROWTH = 1.5
-LAST_PROBE = 120.0
-"""Seconds; the intervals between further questions grow up to this."""
-
 ACK_EVERY = 8
 """Segments that make an acknowledgement due at once, even where it may be delayed."""
+
+SHORT_TAIL = BATCH // 2
+"""Segments after a full batch that are too few for a batch of their own."""
 
 IDLE_SHRINK = 5.0
 """Seconds without a large window until its memory is given back."""
@@ -73,9 +74,7 @@ _SMALLEST_QUEUE = SMALLEST_QUEUE
 _SMALLEST_WINDOW = SMALLEST_WINDOW
 _IDLE_SHRINK = IDLE_SHRINK
 _ACK_EVERY = ACK_EVERY
-_FIRST_PROBE = FIRST_PROBE
-_PROBE_GROWTH = PROBE_GROWTH
-_LAST_PROBE = LAST_PROBE
+_SHORT_TAIL = SHORT_TAIL
 _MASK32 = 0xFFFFFFFF
 _HALF = 0x80000000
 _NEVER = math.inf
@@ -97,9 +96,11 @@ class Conversation:
     of a segment without any progress make the link count as dead. Sequence numbers start at
     ``initial_sequence``, which the protocol fixes at 0. Acknowledgements of segments in order
     may wait ``ack_delay`` seconds for something to travel with (as in TCP, RFC 1122 section
-    4.2.3.2); those of others, and every eighth, never do. Conversations of one thread may
-    share their ``output``, where datagrams are made. ``congestion`` decides how much new data
-    leaves, without it the windows alone do; ``overhead`` is what lower layers add to a datagram.
+    4.2.3.2); those of others, and every eighth, never do. What is left after a full batch may
+    wait ``tail_wait`` seconds for more of the stream, if it is less than half a batch.
+    Conversations of one thread may share their ``output``, where datagrams are made.
+    ``congestion`` decides how much new data leaves, without it the windows alone do;
+    ``overhead`` is what lower layers add to a datagram.
 
     Raises ValueError for parameters out of range.
     """
@@ -116,6 +117,7 @@ class Conversation:
         dead_link: int = 20,
         initial_sequence: int = 0,
         ack_delay: float = 0.0,
+        tail_wait: float = 0.0,
         output: DatagramBuffer | None = None,
         congestion: CongestionControl | None = None,
         overhead: int = 0,
@@ -162,6 +164,7 @@ class Conversation:
         self._interval = interval
         self._ack_delay = ack_delay
         self._acks_due_at = _NEVER
+        self._tail = Tail(tail_wait)
         self._fast_resend = fast_resend
         self._dead_link = dead_link
 
@@ -173,8 +176,7 @@ class Conversation:
         self._ramp = min(INITIAL_WINDOW, send_window)
         self._peer_window = INITIAL_WINDOW
         self._early_at = _NEVER
-        self._probe_at = _NEVER
-        self._probe_wait = FIRST_PROBE
+        self._probe = WindowProbe()
         self._tell_window = False
         # ACKs of the current flush that were sent or left out.
         self._acks_done = 0
@@ -186,7 +188,6 @@ class Conversation:
         self._resent_fast = 0
         self._resent_early = 0
         self._acks_sent = 0
-        self._probes_sent = 0
         self._datagrams_received = 0
         self._segments_received = 0
         self._bytes_received = 0
@@ -382,7 +383,8 @@ class Conversation:
             self.congestion.take_event(self._event)
         # A segment with an una of the past was overtaken and knows no news of the window.
         if peer_window >= 0:
-            self._set_peer_window(peer_window)
+            self._probe.note_window(peer_window, self._peer_window, self._now)
+            self._peer_window = peer_window
 
     def _receive_push(
         self, source: bytes | bytearray, view: bytes | bytearray | memoryview, at: int, size: int
@@ -403,14 +405,6 @@ class Conversation:
             self._acks_due_at = self._now
         elif self._acks_due_at == _NEVER:
             self._acks_due_at = self._now + self._ack_delay
-
-    def _set_peer_window(self, peer_window: int) -> None:
-        if peer_window:
-            self._probe_at = _NEVER
-            self._probe_wait = _FIRST_PROBE
-        elif self._peer_window:
-            self._probe_at = self._now + self._probe_wait
-        self._peer_window = peer_window
 
     def receive(self) -> bytes:
         """Fetch the stream bytes that came in order since the last call; b"" if there are none."""
@@ -436,8 +430,10 @@ class Conversation:
             earliest = self._acks_due_at
         if self._early_at < earliest:
             earliest = self._early_at
-        if waits and self._probe_at < earliest:
-            earliest = self._probe_at
+        if waits and self._probe.due < earliest:
+            earliest = self._probe.due
+        if self._tail.due < earliest:
+            earliest = self._tail.due
         if self._has_segment() and self._window_open():
             due = self._pacer.next_burst()
             if due < earliest:
@@ -447,7 +443,9 @@ class Conversation:
     def _has_segment(self) -> bool:
         """Tell whether enough waits for a segment."""
         size = self._queue.end - self._cut
-        return size > 0 and (not self.more or size >= self._mtu - _HEADER)
+        if size == 0 or self._tail.waits(self._queue.end, self._now):
+            return False
+        return not self.more or size >= self._mtu - _HEADER
 
     def _has_news(self) -> bool:
         """Tell whether something is to be sent whatever the time."""
@@ -469,6 +467,7 @@ class Conversation:
         arrived = self._arrived
         window = self._window
         self._now = now
+        self._tail.review(self._queue.end, now)
         self._pacer.refill(self.congestion.pacing_rate, now)
         if self._may_leave(now):
             self._burst_at = now
@@ -490,7 +489,10 @@ class Conversation:
                     self._write_early(now, milliseconds, fresh)
         self._end_datagram()
         self._datagrams_sent += self._output_count
-        self._backlog = self.more or self._queue.end > self._cut
+        if self._output_count == _BATCH:
+            self._tail.note_full_batch(now)
+        # What waits for more by its own choice is no backlog.
+        self._backlog = self.more or (self._queue.end > self._cut and self._tail.due == _NEVER)
         self._reclaim(now, window.next - window.first)
         return self._output_count
 
@@ -542,17 +544,13 @@ class Conversation:
         header = self._header
         header.sequence = 0
         header.timestamp = 0
-        if now >= self._probe_at and self._queue.end > self._cut:
+        if now >= self._probe.due and self._queue.end > self._cut:
             if not self._make_room(_HEADER):
                 return False
             header.command = _WASK
             header.write(self._output, self._output_at)
             self._output_at += _HEADER
-            self._probes_sent += 1
-            self._probe_wait *= _PROBE_GROWTH
-            if self._probe_wait > _LAST_PROBE:
-                self._probe_wait = _LAST_PROBE
-            self._probe_at = now + self._probe_wait
+            self._probe.note_sent(now)
         if self._tell_window:
             if not self._make_room(_HEADER):
                 return False
@@ -587,12 +585,15 @@ class Conversation:
     def _write_new(self, now: float, milliseconds: int) -> bool:
         window = self._window
         largest = self._mtu - _HEADER
+        # What begins to wait as a tail is all there is to send.
+        begins = self._output_at == 0 and not self.more
+        few = _SHORT_TAIL * largest if begins or self._tail.due != _NEVER else 0
         fresh = False
         while self._burst_at == now and self._window_open() and self._pacer.credit() > 0:
             size = self._queue.end - self._cut
             if size < largest and self.more:
                 break
-            if size == 0:
+            if size == 0 or (size <= few and self._tail.keep(self._queue.end, now)):
                 window.note_app_limited()
                 break
             if size > largest:
@@ -601,6 +602,7 @@ class Conversation:
             fresh = True
             if not self._make_room(_HEADER + size):
                 break
+            few = 0
             sequence = window.add(self._cut, size, now, milliseconds)
             self._write_push(sequence, self._cut, size, milliseconds)
             self._cut += size
@@ -670,7 +672,7 @@ class Conversation:
             resent_early=self._resent_early,
             acks_sent=self._acks_sent,
             acks_dropped=self._arrived.acks_dropped,
-            probes_sent=self._probes_sent,
+            probes_sent=self._probe.sent,
             datagrams_received=self._datagrams_received,
             segments_received=self._segments_received,
             bytes_received=self._bytes_received,

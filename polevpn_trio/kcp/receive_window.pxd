@@ -1,5 +1,7 @@
 cimport cython
 
+from polevpn_trio.kcp cimport raw_copy
+
 cdef int _SMALLEST
 cdef int _FEWEST_ACKS
 cdef int _IN_ORDER

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from array import array
 
+from polevpn_trio.kcp import raw_copy
+
 IN_ORDER = 0
 """The segment was the next one; its payload can be fetched."""
 EARLY = 1
@@ -101,9 +103,9 @@ class ReceiveWindow:
             while end > self._capacity:
                 self._capacity *= 2
             ordered = memoryview(bytearray(self._capacity))
-            ordered[: self._filled] = self._ordered[: self._filled]
+            raw_copy.copy_bytes(ordered, 0, self._ordered, 0, self._filled)
             self._ordered = ordered
-        self._ordered[self._filled : end] = view[at : at + size]
+        raw_copy.copy_bytes(self._ordered, self._filled, view, at, size)
         self._filled = end
         self.unread += 1
 
@@ -132,7 +134,7 @@ class ReceiveWindow:
         while self._early and self.unread:
             self.unread = 0
             self._deliver_early()
-        data = bytes(self._ordered[: self._filled])
+        data = raw_copy.take_bytes(self._ordered, self._filled)
         self._filled = 0
         self.unread = 0
         return data

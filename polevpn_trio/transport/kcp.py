@@ -11,6 +11,7 @@ timer) ends in `KcpLink._flush`, which sends what is due and arms the one timer 
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 from array import array
@@ -26,7 +27,7 @@ from polevpn_trio.forwarding.flow_queue import LIMIT_BYTES
 from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
 from polevpn_trio.frames.segmentation import Segmenter, holds_super_packets
 from polevpn_trio.kcp.congestion.bbr import Bbr
-from polevpn_trio.kcp.conversation import Conversation
+from polevpn_trio.kcp.conversation import BATCH, Conversation
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import (
     SEND_BATCH_BYTES,
@@ -65,12 +66,19 @@ ACK_DELAY = 0.005
 the originals (30 ms), enough for the answer of a host behind the gateway. Each one saved spares
 both programs a wake-up while the packet is under way."""
 
+TAIL_WAIT = 0.0005
+"""Seconds that the few datagrams after a full batch may wait for what follows. A super-packet is
+somewhat longer than a batch, and the rest of it would cost all three programs as much again."""
+
 DATAGRAM_WINDOW = 16_384
 """Datagrams with packets that may be under way: 300 ms at 600 Mbit/s."""
 
 CHANNEL_ROOM = 1 << 20
 """Bytes that may be given at a time to the queue for packets beside the stream: more than any
 batch has, since to wait in the link's queue first would only cost another copy."""
+
+PATH_SECONDS = 0.01
+"""How often the round trip of the way in use is told to who needs to know of it."""
 
 CHANGE_SECONDS = 0.1
 """How long packets may be held back until those on the other way have arrived, which they must not
@@ -134,6 +142,7 @@ class KcpLink(Link):
             options.send_window,
             min(STRANGER_WINDOW, options.receive_window) if stranger else options.receive_window,
             ack_delay=ACK_DELAY,
+            tail_wait=TAIL_WAIT,
             output=_OUTPUT,
             congestion=self._congestion,
             overhead=self._overhead(),
@@ -149,6 +158,9 @@ class KcpLink(Link):
         self._progress = trio.Event()
         self._settled: trio.Event | None = None
         self._timer = eager.Timer(self.flush)
+        # trio.current_time() without two calls in between, for what is done for each batch.
+        self._time = trio.lowlevel.current_clock().current_time
+        self._note_path_at = -math.inf
         self._bytes_sent = 0
         self._bytes_received = 0
 
@@ -205,7 +217,7 @@ class KcpLink(Link):
             return 0
         if self._packets is not None and not self._in_stream:
             return CHANNEL_ROOM if self._conversation.unsent_bytes < UNSENT_LIMIT else 0
-        return 0 if self._blocked else self._conversation.room(trio.current_time())
+        return 0 if self._blocked else self._conversation.room(self._time())
 
     def send_nowait(self, buffers: Sequence[Buffer]) -> None:
         """Put frames into the conversation they belong to; a buffer has those of one kind."""
@@ -217,7 +229,7 @@ class KcpLink(Link):
                 continue
             if self._carriage is not None and holds_super_packets(buffer, True, True):
                 buffer = _SEGMENTER.segment_batch_untrusted(buffer)
-            packets.enqueue(buffer, trio.current_time())
+            packets.enqueue(buffer, self._time())
 
     def pull_from(self, source: Source | None) -> None:
         """Take frames from ``source`` whenever the window opens."""
@@ -230,14 +242,17 @@ class KcpLink(Link):
         Packets that travel beside the stream have a queue of their own, which takes them all.
         """
         source = self._source
-        if source is not None and self._packets is None:
+        if source is None:
+            self._conversation.more = False
+            return
+        if self._packets is None:
             source.follow_path(self._congestion.least_rtt())
-        while source is not None and source.waiting:
+        while waits := source.waiting:
             most = min(self.room, SEND_BATCH_BYTES - self._conversation.unsent_bytes)
             if most <= 0:
                 break
             self.send_nowait(source.take(most, now))
-        self._conversation.more = source is not None and source.waiting
+        self._conversation.more = waits
 
     def flush(self) -> None:
         """Send what is due; what goes wrong with that ends this link alone."""
@@ -252,20 +267,26 @@ class KcpLink(Link):
             return
         conversation = self._conversation
         packets = self._packets
-        now = trio.current_time()
-        if self._carriage is not None:
-            self._choose_way(self._carriage, now)
-        if packets is not None and not (self._in_stream and packets.next_timeout() > now):
-            self._send_due(packets, now)
-            # Packets for which datagrams are too small go into the stream.
-            if conversation.unsent_bytes < UNSENT_LIMIT and (oversize := packets.take_oversize()):
-                conversation.send(oversize)
-        self._send_due(conversation, now)
-        eager.note_path(self._least_rtt(), now)
+        now = self._time()
+        carriage = self._carriage
+        if carriage is not None and (now >= carriage.look_at or self._held_until is not None):
+            self._choose_way(carriage, now)
+        if packets is None:
+            self._send_stream(now)
+            packets_due = math.inf
+        elif self._in_stream and (packets_due := packets.next_timeout()) > now:
+            self._send_stream(now)
+        else:
+            self._send_packets(packets, now)
+            self._send_stream(now)
+            packets_due = packets.next_timeout()
+        if now >= self._note_path_at:
+            self._note_path_at = now + PATH_SECONDS
+            eager.note_path(self._least_rtt(), now)
         if self._blocked:
             self._timer.stop()
         else:
-            self._timer.set(self._next_turn(now))
+            self._timer.set(min(self._next_turn(now), packets_due))
         self._progress.set()
         if self._settled is not None and (packets is None or packets.all_arrived):
             self._settled.set()
@@ -311,8 +332,26 @@ class KcpLink(Link):
         lost = kcp.resent_timeout + kcp.resent_fast + kcp.resent_early
         return kcp.segments_sent, lost, self._congestion.least_rtt()
 
-    def _send_due(self, conversation: Conversation | PacketChannel, now: float) -> None:
-        """Send what a conversation has to send, but no more than others can wait for."""
+    def _send_packets(self, packets: PacketChannel, now: float) -> None:
+        """Send what goes beside the stream, but no more than others can wait for."""
+        for _ in range(FLUSH_BUDGET):
+            if self._blocked:
+                break
+            self._pull(now)
+            count = packets.poll_datagrams(now)
+            if count == 0:
+                break
+            self._blocked = not self._session.send_batch_nowait(
+                packets.datagrams, packets.sizes, count
+            )
+        # Packets for which datagrams are too small go into the stream.
+        conversation = self._conversation
+        if conversation.unsent_bytes < UNSENT_LIMIT and (oversize := packets.take_oversize()):
+            conversation.send(oversize)
+
+    def _send_stream(self, now: float) -> None:
+        """Send what the stream has, but no more than others can wait for."""
+        conversation = self._conversation
         for _ in range(FLUSH_BUDGET):
             if self._blocked:
                 return
@@ -323,16 +362,18 @@ class KcpLink(Link):
             self._blocked = not self._session.send_batch_nowait(
                 conversation.datagrams, conversation.sizes, count
             )
+            if count < BATCH and not conversation.more:
+                return
 
     def _next_turn(self, now: float) -> float:
-        """When `_flush` has something to do again."""
+        """When there is something to do again for the stream."""
         source = self._source
         due = self._conversation.next_timeout()
         if self._held_until is not None:
             due = min(due, self._held_until)
         elif source is not None and source.waiting:
             due = now if self.room else min(due, self._conversation.next_room())
-        return due if self._packets is None else min(due, self._packets.next_timeout())
+        return due
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
@@ -412,7 +453,7 @@ class KcpLink(Link):
         if not self._at_leisure:
             return False
         try:
-            self._take_untrusted(data, segment_size, trio.current_time())
+            self._take_untrusted(data, segment_size, self._time())
         except Exception as error:
             self._fail(error)
         return True

@@ -187,7 +187,7 @@ class PacketChannel:
         conversation = self._conversation
         others = conversation.receive_datagrams_untrusted(datagrams, sizes, count, now)
         repair = self._repair
-        if repair is not None:
+        if repair is not None and others < count:
             recovered = repair.receive_batch_untrusted(datagrams, sizes, count, now)
             if recovered:
                 conversation.receive_datagrams_untrusted(

@@ -26,6 +26,7 @@ from polevpn_trio.errors import HostError, LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.hello_sorting import HELLO_BUFFER_BYTES, HELLO_SOCKETS, sort_hellos
+from polevpn_trio.transport.size_runs import run_of_equal
 
 Address = tuple[Any, ...]
 """A socket address as the kernel gives it: (host, port), and two more numbers for IPv6."""
@@ -295,7 +296,8 @@ class UdpSocket:
         All datagrams in ``data`` are of the segment size but the last, which may be shorter.
         Raises BlockingIOError when there is nothing, trio.ClosedResourceError when closed.
         """
-        self._check_open()
+        if self._closed:
+            raise trio.ClosedResourceError("the UDP socket was closed")
         for _ in range(MAX_ERRORS_PER_RECEIVE):
             try:
                 data, ancillary, _, address = self._socket.recvmsg(MAX_RECEIVE_BYTES, _GRO_SPACE)
@@ -404,17 +406,11 @@ class UdpSocket:
         ):
             return 1, size, size
         limit = min(count - index, MAX_SEGMENTS, max(MAX_SEND_BYTES // size, 1))
-        # Bulk traffic is one run of equal sizes with a shorter end: compare it in one go.
-        part = sizes[index : index + limit]
-        if part[:-1].tobytes() == part[:1].tobytes() * (limit - 1):
-            run = limit - 1
-        else:
-            run = 1
-            while run < limit and part[run] == size:
-                run += 1
+        run = run_of_equal(sizes, index, limit)
         total = run * size
-        if run < limit and 0 < part[run] <= size:
-            total += part[run]
+        # The last may be shorter.
+        if run < limit and 0 < (last := sizes[index + run]) < size:
+            total += last
             run += 1
         return run, size, total
 
