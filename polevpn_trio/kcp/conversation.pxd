@@ -138,7 +138,9 @@ cdef class Conversation:
         self, source, const unsigned char[::1] view, Py_ssize_t at, Py_ssize_t size
     )
 
-    @cython.locals(arrived=ReceiveWindow, data=bytes)
+    @cython.locals(arrived=ReceiveWindow)
+    cpdef lend(self)
+
     cpdef bytes receive(self)
 
     @cython.locals(waits=bint, earliest=double, due=double)
@@ -152,7 +154,6 @@ cdef class Conversation:
     )
     cpdef int poll_datagrams(self, double now) except -1
 
-    @cython.locals(limit="long long")
     cdef long long _send_limit(self) noexcept
 
     @cython.locals(used=Py_ssize_t)

@@ -375,9 +375,7 @@ class Conversation:
             acknowledged += window.acknowledge_before((window.una + advance) & _MASK32)
             self._queue.release(window.stream_position(self._cut))
             window.note_progress()
-            self._ramp += acknowledged
-            if self._ramp > self._send_window:
-                self._ramp = self._send_window
+            self._ramp = min(self._ramp + acknowledged, self._send_window)
             self._event.clear(self._now)
             window.finish(self._event)
             self.congestion.take_event(self._event)
@@ -406,14 +404,21 @@ class Conversation:
         elif self._acks_due_at == _NEVER:
             self._acks_due_at = self._now + self._ack_delay
 
-    def receive(self) -> bytes:
-        """Fetch the stream bytes that came in order since the last call; b"" if there are none."""
+    def lend(self) -> bytes | memoryview:
+        """Fetch the stream bytes that came in order since the last call, b"" if there are none.
+
+        They are valid until the next datagrams are taken.
+        """
         arrived = self._arrived
         if arrived.unread == arrived.window:
             self._tell_window = True
-        data = arrived.receive()
+        data = arrived.lend()
         self._bytes_received += len(data)
         return data
+
+    def receive(self) -> bytes:
+        """Fetch what `lend` does, as bytes that may be kept."""
+        return bytes(self.lend())
 
     # --- Sending -------------------------------------------------------------------------
 
@@ -497,10 +502,7 @@ class Conversation:
         return self._output_count
 
     def _send_limit(self) -> int:
-        limit = self._ramp
-        if self._peer_window < limit:
-            limit = self._peer_window
-        return limit
+        return min(self._ramp, self._peer_window)
 
     def _make_room(self, size: int) -> bool:
         """Begin another datagram if ``size`` bytes do not fit into this; False if there is none."""
@@ -574,9 +576,7 @@ class Conversation:
             sequence = window.overdue(now, rto)
             if sequence < 0:
                 break
-            timeouts = window.timeouts(sequence) + 1
-            if timeouts > _MOST_TIMEOUTS:
-                timeouts = _MOST_TIMEOUTS
+            timeouts = min(window.timeouts(sequence) + 1, _MOST_TIMEOUTS)
             if not self._resend(sequence, timeouts, now, milliseconds):
                 return False
             self._resent_timeout += 1

@@ -1,6 +1,5 @@
 # Copies between buffers for compiled kernels; see raw_copy.py.
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
 
@@ -10,7 +9,3 @@ cdef inline void copy_bytes(
 ) noexcept:
     if size > 0:
         memcpy(&target[at], &source[start], <size_t>size)
-
-
-cdef inline bytes take_bytes(const unsigned char[::1] source, Py_ssize_t size):
-    return PyBytes_FromStringAndSize(<const char *>&source[0], size) if size > 0 else b""

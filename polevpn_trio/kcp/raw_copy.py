@@ -17,8 +17,3 @@ def copy_bytes(
     Both must have them, which is not checked, and they must not overlap.
     """
     target[at : at + size] = source[start : start + size]
-
-
-def take_bytes(source: Buffer, size: int) -> bytes:
-    """Return the first ``size`` bytes of ``source``, which must have them."""
-    return bytes(source[:size])

@@ -27,6 +27,7 @@ cdef class ReceiveWindow:
     cdef Py_ssize_t _early_bytes
     cdef Py_ssize_t _filled
     cdef Py_ssize_t _capacity
+    cdef bytearray _buffer
     cdef unsigned char[::1] _ordered
 
     cpdef widen(self, int window)
@@ -49,6 +50,9 @@ cdef class ReceiveWindow:
     cdef _deliver_early(self)
 
     cpdef add_ack(self, unsigned int sequence, unsigned int timestamp)
+
+    @cython.locals(filled=Py_ssize_t)
+    cpdef lend(self)
 
     cpdef bytes receive(self)
 

@@ -55,7 +55,8 @@ class ReceiveWindow:
         self._early_bytes = 0
         self._filled = 0
         self._capacity = _SMALLEST
-        self._ordered = memoryview(bytearray(_SMALLEST))
+        self._buffer = bytearray(_SMALLEST)
+        self._ordered = memoryview(self._buffer)
 
     def widen(self, window: int) -> None:
         """Let ``window`` segments wait from now on, if that is more than before."""
@@ -102,8 +103,11 @@ class ReceiveWindow:
         if end > self._capacity:
             while end > self._capacity:
                 self._capacity *= 2
-            ordered = memoryview(bytearray(self._capacity))
+            # What was lent of the buffer before stays as it is.
+            buffer = bytearray(self._capacity)
+            ordered = memoryview(buffer)
             raw_copy.copy_bytes(ordered, 0, self._ordered, 0, self._filled)
+            self._buffer = buffer
             self._ordered = ordered
         raw_copy.copy_bytes(self._ordered, self._filled, view, at, size)
         self._filled = end
@@ -128,16 +132,23 @@ class ReceiveWindow:
         self.ack_timestamps[self.acks] = timestamp
         self.acks += 1
 
-    def receive(self) -> bytes:
-        """Fetch all bytes that are in order, b"" if there are none."""
+    def lend(self) -> bytes | memoryview:
+        """Fetch all bytes that are in order, b"" if there are none.
+
+        They are valid until the next segment is taken.
+        """
         # What waited only for the reader comes along; the size of the window bounds it.
         while self._early and self.unread:
             self.unread = 0
             self._deliver_early()
-        data = raw_copy.take_bytes(self._ordered, self._filled)
+        filled = self._filled
         self._filled = 0
         self.unread = 0
-        return data
+        return memoryview(self._buffer)[:filled] if filled else b""
+
+    def receive(self) -> bytes:
+        """Fetch what `lend` does, as bytes that may be kept."""
+        return bytes(self.lend())
 
     def buffer_bytes(self) -> int:
         """Tell how much memory the buffers hold."""
@@ -151,7 +162,8 @@ class ReceiveWindow:
         """Give back the memory of a past burst, if nothing waits in it."""
         if self._filled == 0 and self._capacity > _SMALLEST:
             self._capacity = _SMALLEST
-            self._ordered = memoryview(bytearray(_SMALLEST))
+            self._buffer = bytearray(_SMALLEST)
+            self._ordered = memoryview(self._buffer)
         if self.acks == 0 and self._ack_room > _FEWEST_ACKS:
             self._resize_acks(_FEWEST_ACKS)
 

@@ -461,7 +461,7 @@ class KcpLink(Link):
     def end_turn(self) -> None:
         """Hand on what came in order, then acknowledge: whom it is for should not wait for that."""
         try:
-            stream = self._conversation.receive()
+            stream = self._conversation.lend()
             if stream and self._consume is not None:
                 self._bytes_received += len(stream)
                 self._rest = self._consume(stream)

@@ -284,8 +284,8 @@ def test_a_stream_is_handed_on_at_once_and_in_order_also_around_waits() -> None:
         def consume(stream: Any) -> Awaitable[None] | None:
             # Every piece with a multiple of seven in it takes waiting; more arrives meanwhile.
             if any(byte % 7 == 0 for byte in stream):
-                return finish(stream)
-            received.append(stream)
+                return finish(bytes(stream))
+            received.append(bytes(stream))
             return None
 
         def ignore(stream: Any) -> None:
