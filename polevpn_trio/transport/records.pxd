@@ -24,8 +24,12 @@ cdef class RecordSealer:
     cdef public unsigned long long sealed_bytes
     cdef size_t _context
     cdef object _encrypt_into
-    cdef bytearray _nonce
-    cdef bytearray _additional
+    cdef unsigned char[::1] _nonce
+    cdef unsigned char[::1] _additional
+    cdef object _output
+    cdef object _output_sizes
+    cdef unsigned char[::1] _out
+    cdef unsigned short[::1] _out_sizes
 
     cpdef Py_ssize_t seal_batch(self, datagrams, sizes, Py_ssize_t count) except -1
 
@@ -64,10 +68,14 @@ cdef class RecordOpener:
     cdef public unsigned long long unknown_ignored
     cdef size_t _context
     cdef object _decrypt_into
-    cdef bytearray _nonce
-    cdef bytearray _additional
+    cdef unsigned char[::1] _nonce
+    cdef unsigned char[::1] _additional
+    cdef object _output
+    cdef object _output_sizes
+    cdef unsigned char[::1] _out
+    cdef unsigned short[::1] _out_sizes
     cdef unsigned long long _next
-    cdef object _seen
+    cdef unsigned long long[::1] _seen
 
     @cython.locals(
         records="const unsigned char[::1]", out="unsigned char[::1]", out_sizes="unsigned short[::1]",

@@ -152,8 +152,12 @@ class RecordSealer:
         self._context = libcrypto.new_gcm(key, True)
         if self._context == 0:
             self._encrypt_into = AESGCM(key).encrypt_into
-        self._nonce = bytearray(fixed_iv) + bytearray(_NONCE)
-        self._additional = bytearray(_HEADER)
+        # Kept as what the compiled build looks at memory through: to make one costs as much as
+        # sealing or opening half a record.
+        self._nonce = memoryview(bytearray(fixed_iv) + bytearray(_NONCE))
+        self._additional = memoryview(bytearray(_HEADER))
+        self._output: bytearray | None = None
+        self._output_sizes: array[int] | None = None
 
     def __del__(self) -> None:
         libcrypto.free_gcm(self._context)
@@ -208,8 +212,13 @@ class RecordSealer:
             raise LinkLost("all sequence numbers of the DTLS session are used up")
         buffer = self._buffer
         buffer.reserve(_capacity(total + count * _OVERHEAD), count)
-        out = buffer.datagrams
-        out_sizes = buffer.sizes
+        if self._output is not buffer.datagrams or self._output_sizes is not buffer.sizes:
+            self._output = buffer.datagrams
+            self._output_sizes = buffer.sizes
+            self._out = buffer.datagrams
+            self._out_sizes = buffer.sizes
+        out = self._out
+        out_sizes = self._out_sizes
         nonce = self._nonce
         additional = self._additional
         start = 0
@@ -237,8 +246,8 @@ class RecordSealer:
     def _write_prefix(
         self,
         out: bytearray,
-        nonce: bytearray,
-        additional: bytearray,
+        nonce: memoryview,
+        additional: memoryview,
         offset: int,
         kind: int,
         length: int,
@@ -296,8 +305,12 @@ class RecordOpener:
         self._context = libcrypto.new_gcm(key, False)
         if self._context == 0:
             self._decrypt_into = AESGCM(key).decrypt_into
-        self._nonce = bytearray(fixed_iv) + bytearray(_NONCE)
-        self._additional = bytearray(_HEADER)
+        # Kept as what the compiled build looks at memory through: to make one costs as much as
+        # sealing or opening half a record.
+        self._nonce = memoryview(bytearray(fixed_iv) + bytearray(_NONCE))
+        self._additional = memoryview(bytearray(_HEADER))
+        self._output: bytearray | None = None
+        self._output_sizes: array[int] | None = None
         # Bit s & 63 of word (s >> 6) & 63 tells whether sequence number s was seen; _next is
         # one above the highest seen (the ring of words of RFC 6479).
         self._next = 0
@@ -330,9 +343,14 @@ class RecordOpener:
         buffer = self._buffer
         buffer.reserve(_capacity(total), total // _OVERHEAD + 1)
         records = data
-        source = memoryview(data)
-        out = buffer.datagrams
-        out_sizes = buffer.sizes
+        source = memoryview(data) if self._context == 0 else data
+        if self._output is not buffer.datagrams or self._output_sizes is not buffer.sizes:
+            self._output = buffer.datagrams
+            self._output_sizes = buffer.sizes
+            self._out = buffer.datagrams
+            self._out_sizes = buffer.sizes
+        out = self._out
+        out_sizes = self._out_sizes
         nonce = self._nonce
         additional = self._additional
         seen = self._seen
@@ -394,13 +412,13 @@ class RecordOpener:
     def _open(
         self,
         records: bytes,
-        source: memoryview,
+        source: bytes | memoryview,
         start: int,
         length: int,
         out: bytearray,
         written: int,
-        nonce: bytearray,
-        additional: bytearray,
+        nonce: memoryview,
+        additional: memoryview,
         seen: array[int],
     ) -> bool:
         sequence = 0
