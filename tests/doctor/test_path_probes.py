@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import socket
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
 from polevpn_trio.doctor.path_probes import ask_by_tcp, ask_by_udp, date_untrusted
+from polevpn_trio.transport.tls import server_context
+from polevpn_trio.transport.tls_session import TlsHandshake
 
 NEW_YEAR = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
 DATE = b"Fri, 01 Jan 2027 00:00:00 GMT"
@@ -56,6 +61,43 @@ def test_a_server_that_is_no_router_is_told_from_none() -> None:
     async def greet(stream: trio.SocketStream) -> None:
         await stream.send_all(b"220 mail.example ESMTP\r\n")
         await stream.receive_some()
+
+    trio.run(main)
+
+
+def test_a_server_that_ends_the_session_when_asked_has_no_clock(certificates: Any) -> None:
+    """As one does that wants a certificate: of TLS 1.3, the client hears so after the handshake."""
+    pair = certificates.ecdsa
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(refuse, listener)
+                address = listener.getsockname()
+                facts = await ask_by_tcp((2, address[0]), address[1], "localhost")
+        assert facts.shaken_hands
+        assert facts.chain
+        assert facts.clock is None
+
+    async def refuse(listener: socket.socket) -> None:
+        await trio.lowlevel.wait_readable(listener)
+        with listener.accept()[0] as plain:
+            context = server_context(pair.cert_file, pair.key_file)
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+            handshake = TlsHandshake(context)
+            try:
+                while True:
+                    plain.sendall(handshake.advance())
+                    await trio.lowlevel.wait_readable(plain)
+                    handshake.feed_untrusted(plain.recv(handshake.wanted))
+            except SSL.Error:
+                plain.sendall(handshake.outgoing())
+            while await read(plain):
+                pass
+
+    async def read(plain: socket.socket) -> bytes:
+        await trio.lowlevel.wait_readable(plain)
+        return plain.recv(1000)
 
     trio.run(main)
 
