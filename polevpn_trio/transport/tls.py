@@ -39,6 +39,10 @@ _opened = bytearray(len(_received) + MOST_RECORD_BYTES)
 """What all streams of this process, which are in one thread, receive into: a part of a record that
 was there before, and what comes; and the data in it."""
 
+PIECES_PER_TURN = 32
+"""Pieces that a handshake takes in one go before others get their turn; a usual one has a dozen.
+A stranger may cut its messages into records of a byte."""
+
 LINGER_SECONDS = 0.5
 """How long a closed link waits for the peer to end its side as well."""
 
@@ -207,7 +211,12 @@ class TlsStream(trio.abc.Stream):
             size = held + count
             filled = session.open_untrusted(_received, size, _opened)
             self._over = session.ended or session.failure != ""
-            self._part = bytes(memoryview(_received)[session.consumed : size])
+            # What follows the end of the stream is nothing to us.
+            self._part = (
+                b"" if self._over else bytes(memoryview(_received)[session.consumed : size])
+            )
+            if session.answers and self.ready and self.takes_more():
+                self._answer()
             if filled:
                 return memoryview(_opened)[:filled]
             if not self._over:
@@ -373,16 +382,29 @@ class TlsStream(trio.abc.Stream):
         if self._shut_down:
             return
         self._shut_down = True
-        if not self._records:
-            self._say_last_words()
+        self._say_last_words()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         eager.notify_closing(self._socket.fileno())
 
+    def _answer(self) -> None:
+        """Send what the session has to say for what was received."""
+        answers, self._session.answers = self._session.answers, b""
+        sent = 0
+        with contextlib.suppress(OSError):
+            sent = self._socket.send(answers)
+        # The records are numbered: none may be left out, or be sent in part.
+        self._broken = sent < len(answers)
+
     def _say_last_words(self) -> None:
-        """Tell the peer why this ends, once, if the socket takes that at once."""
+        """Tell the peer why this ends, once, if the socket takes that at once.
+
+        Where it has not taken all of a record, nothing can be said any more.
+        """
         if not self._broken:
             self._broken = True
+            if self._records:
+                return
             with contextlib.suppress(OSError, LinkLost):
                 self._socket.send(self._session.last_words())
 
@@ -430,6 +452,7 @@ def _check_name(name: str) -> None:
 
 async def _shake_hands(plain: socket.socket, handshake: TlsHandshake) -> None:
     """Carry what a handshake says and hears. Raises OSError and SSL.Error when it fails."""
+    pieces = 0
     while True:
         try:
             left = memoryview(handshake.advance())
@@ -452,6 +475,9 @@ async def _shake_hands(plain: socket.socket, handshake: TlsHandshake) -> None:
         if not data:
             raise OSError("unexpected end of the connection")
         handshake.feed_untrusted(data)
+        pieces += 1
+        if pieces % PIECES_PER_TURN == 0:
+            await trio.lowlevel.checkpoint()
 
 
 def _reason(error: Exception) -> str:

@@ -8,9 +8,11 @@ cdef Py_ssize_t _TAG
 cdef Py_ssize_t _MOST_CONTENT
 cdef Py_ssize_t _MOST_CIPHERTEXT
 cdef Py_ssize_t _OVERHEAD
+cdef int _MOST_EMPTY
 cdef int _UNEXPECTED_MESSAGE
 cdef int _BAD_RECORD_MAC
 cdef int _RECORD_OVERFLOW
+cdef int _DECODE_ERROR
 
 
 cdef class TlsSealer:
@@ -41,6 +43,7 @@ cdef class TlsOpener:
     cdef public int kind
     cdef public bytes control
     cdef public int failure
+    cdef int _empty
     cdef size_t _context
     cdef object _decrypt_into
     cdef bytearray _iv

@@ -30,6 +30,7 @@ from polevpn_trio.transport.tls_records import (
     ALERT,
     APPLICATION_DATA,
     CHANGE_CIPHER_SPEC,
+    DECODE_ERROR,
     HANDSHAKE,
     HEADER_BYTES,
     MOST_CIPHERTEXT,
@@ -47,12 +48,15 @@ SUITES = {
 """OpenSSL's names of suites that records can be made of here: key bytes, and the hash of HKDF."""
 
 MOST_KEY_UPDATES = 32
-"""New keys that a peer may take without any data in between; OpenSSL allows as many."""
+"""New keys that a peer may take without any data in between. OpenSSL allows any number, Go 16."""
+
+MOST_CANCELLATIONS = 4
+"""Alerts of the one kind that changes nothing, without data in between; OpenSSL allows as many."""
 
 # RFC 8446 section 6.
 _WARNING, _FATAL = 1, 2
 _CLOSE_NOTIFY = 0
-_DECODE_ERROR = 50
+_ILLEGAL_PARAMETER = 47
 _USER_CANCELED = 90
 
 # RFC 8446 section 4.
@@ -109,6 +113,9 @@ class TlsSession(ABC):
     """Whether the peer has said that it will send no more."""
     failure = ""
     """Why nothing more can be received, "" if it can."""
+    answers = b""
+    """Records that are to be sent for what was received. They leave with the next data, unless
+    somebody sends them before, and empties this."""
 
     @abstractmethod
     def open_untrusted(self, source: bytearray, size: int, target: bytearray) -> int:
@@ -147,6 +154,7 @@ class OwnRecords(TlsSession):
         self._body_left = 0
         self._may_get_tickets = False
         self._updates = 0
+        self._cancellations = 0
         self._update_owed = False
         self._alert = 0
 
@@ -173,14 +181,17 @@ class OwnRecords(TlsSession):
         while not (self.ended or self.failure):
             opener = self._opener
             before = filled
+            number = opener.sequence
             filled = opener.open_untrusted(source, start, size, target, filled)
             start = opener.consumed
             if filled > before:
-                self._updates = 0
-                if self._message:
-                    self._fail(UNEXPECTED_MESSAGE, "data within a handshake message")
-                    filled = before
-            if opener.failure:
+                self._updates = self._cancellations = 0
+            # The last that was opened may be another than one of data.
+            opened = opener.sequence - number - (opener.kind != 0 or opener.failure != 0)
+            if self._message and (opened > 0 or filled > before):
+                self._fail(UNEXPECTED_MESSAGE, "data within a handshake message")
+                filled = before
+            elif opener.failure:
                 self._fail(opener.failure, _ALERT_NAMES[opener.failure])
             elif opener.kind == 0:
                 break
@@ -199,15 +210,17 @@ class OwnRecords(TlsSession):
             self._take_messages_untrusted(content)
         elif kind == ALERT and len(content) == 2 and not self._message:
             self._take_alert_untrusted(content[1])
-        elif kind == ALERT and content:
-            self._fail(_DECODE_ERROR, "an alert of another size")
         else:
-            self._fail(UNEXPECTED_MESSAGE, f"a record of type {kind}")
+            self._fail(UNEXPECTED_MESSAGE, f"a record of type {kind} with {len(content)} bytes")
 
     def _take_alert_untrusted(self, description: int) -> None:
         if description == _CLOSE_NOTIFY:
             self.ended = True
-        elif description != _USER_CANCELED:
+        elif description == _USER_CANCELED:
+            self._cancellations += 1
+            if self._cancellations > MOST_CANCELLATIONS:
+                self._fail(UNEXPECTED_MESSAGE, "too many alerts")
+        else:
             # It is over already for who has sent this: nothing is said in return.
             name = _ALERT_NAMES.get(description, f"alert {description}")
             self.failure = f"TLS: the peer says {name}"
@@ -226,23 +239,32 @@ class OwnRecords(TlsSession):
             missing = _MESSAGE_HEADER_BYTES - len(self._message)
             self._message += content[:missing]
             content = content[missing:]
-            if not content:
+            if len(self._message) < _MESSAGE_HEADER_BYTES:
                 return
             kind, length = self._message[0], int.from_bytes(self._message[1:], "big")
+            what = f"handshake message {kind} of {length} bytes"
             if kind == _NEW_SESSION_TICKET and self._may_get_tickets and length:
                 self._body_left = length
-            elif kind == _KEY_UPDATE and length == 1 and len(content) == 1:
+            elif kind != _KEY_UPDATE:
+                self._fail(UNEXPECTED_MESSAGE, what)
+            elif length != 1:
+                self._fail(_ILLEGAL_PARAMETER if length else DECODE_ERROR, what)
+            elif len(content) > 1:
+                self._fail(UNEXPECTED_MESSAGE, "a key update within a record")
+            elif content:
                 self._message = b""
                 self._take_key_update_untrusted(content[0])
                 return
-            else:
-                self._fail(UNEXPECTED_MESSAGE, f"handshake message {kind} of {length} bytes")
 
     def _take_key_update_untrusted(self, wanted: int) -> None:
         """Expect the peer's next records under its next key (RFC 8446 section 4.6.3)."""
         self._updates += 1
-        if wanted > 1 or self._updates > MOST_KEY_UPDATES:
-            self._fail(UNEXPECTED_MESSAGE, "a key update that cannot be")
+        self._cancellations = 0
+        if wanted > 1:
+            self._fail(_ILLEGAL_PARAMETER, "a key update that cannot be")
+            return
+        if self._updates > MOST_KEY_UPDATES:
+            self._fail(UNEXPECTED_MESSAGE, "too many key updates")
             return
         self._their_secret = self._next_secret(self._their_secret)
         self._opener = TlsOpener(*self._key_and_iv(self._their_secret))
@@ -296,6 +318,8 @@ class OpenSslRecords(TlsSession):
             self.ended = True
         except SSL.Error as error:
             self.failure = reason_of(error)
+        # Such as that it does not renegotiate.
+        self.answers = self._taken_out()
         return filled
 
     def seal(self, data: Buffer) -> memoryview:
@@ -306,7 +330,7 @@ class OpenSslRecords(TlsSession):
                 left = left[self._connection.send(left) :]
         except SSL.Error as error:
             raise LinkLost(reason_of(error)) from error
-        return memoryview(_taken_out(self._connection))
+        return memoryview(self._taken_out())
 
     def last_words(self) -> bytes:
         """Return close_notify, or what OpenSSL has to say of the failure."""
@@ -315,7 +339,12 @@ class OpenSslRecords(TlsSession):
                 self._connection.shutdown()
             except SSL.Error:
                 return b""
-        return _taken_out(self._connection)
+        return self._taken_out()
+
+    def _taken_out(self) -> bytes:
+        """Return what OpenSSL means to send, behind what nobody has sent yet of it."""
+        taken, self.answers = self.answers + _taken_out(self._connection), b""
+        return taken
 
 
 def _taken_out(connection: SSL.Connection) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -12,12 +13,13 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from OpenSSL import SSL
 
 from polevpn_trio.errors import HostError, LinkLost
-from polevpn_trio.transport import tls_link, tls_session
+from polevpn_trio.transport import tls, tls_link, tls_session
 from polevpn_trio.transport.tls import TlsStream, client_context, server_context
 from polevpn_trio.transport.tls_link import TlsLink
-from polevpn_trio.transport.tls_session import OpenSslRecords, OwnRecords
+from polevpn_trio.transport.tls_session import OpenSslRecords, OwnRecords, TlsHandshake
 
 
 @pytest.fixture(autouse=True, params=["own records", "OpenSSL's records"])
@@ -234,3 +236,80 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cannot use") as caught:
         server_context(tmp_path / "none.crt", tmp_path / "none.key")
     assert "\n" not in str(caught.value)
+
+
+def test_a_client_of_tls_1_2_hears_at_once_that_nothing_is_renegotiated(certificates: Any) -> None:
+    async def main() -> None:
+        ends = socket_pair()
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        handshake = TlsHandshake(context, "localhost")
+        streams: list[TlsStream] = []
+
+        async def accept() -> None:
+            context = server_context(certificates.ecdsa.cert_file, certificates.ecdsa.key_file)
+            streams.append(await TlsStream.handshake(ends[1], context))
+
+        ends[0].setblocking(False)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept)
+                await tls._shake_hands(ends[0], handshake)
+            client, server = TlsStream(ends[0], handshake), streams[0]
+            handshake._connection.renegotiate()
+            with pytest.raises(SSL.WantReadError):
+                handshake._connection.do_handshake()
+            client._socket.send(handshake.outgoing())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.receive_some)
+                with pytest.raises(trio.BrokenResourceError, match="no renegotiation"):
+                    await client.receive_some()
+                nursery.cancel_scope.cancel()
+            client.close()
+            server.close()
+
+    trio.run(main)
+
+
+def test_a_torn_record_is_the_last_that_a_peer_gets(certificates: Any) -> None:
+    """An alert behind the part that the socket took would be taken for the rest of it."""
+
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        while client.send_nowait(bytes(100_000)):
+            pass
+        received = b""
+        while len(received) < 50_000:
+            received += server._socket.recv(1 << 20)
+        assert server._socket.send(b"what is no record") == 17
+        with pytest.raises(trio.BrokenResourceError, match=r"unexpected message|bad record type"):
+            await client.receive_some()
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send_all(b"")
+        client.close()
+        server._socket.setblocking(True)
+        while piece := server._socket.recv(1 << 20):
+            received += piece
+        # The header that an alert has.
+        assert received[-24:-19] != b"\x17\3\3\0\x13"
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_others_have_their_turns_during_a_handshake_in_many_pieces(certificates: Any) -> None:
+    async def main() -> None:
+        client, server = socket_pair()
+        hello = TlsHandshake(client_context(), "localhost").advance()[5:]
+        client.sendall(b"".join(b"\x16\3\1\0\1" + hello[n : n + 1] for n in range(len(hello))))
+        client.setblocking(False)
+        context = server_context(certificates.ecdsa.cert_file, certificates.ecdsa.key_file)
+        turns = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(TlsStream.handshake, server, context)
+            while not select.select([client], [], [], 0)[0]:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        client.close()
+        assert turns > len(hello) // tls.PIECES_PER_TURN
+
+    trio.run(main)

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -342,6 +343,83 @@ def test_what_a_peer_may_not_say_ends_the_session_with_an_alert(
     assert hear(session, peer.say(APPLICATION_DATA, b"later")) == b""
     assert hear(far, session.last_words()) == b""
     assert far.failure.startswith("TLS: the peer says ")
+
+
+def data(peer: Peer, text: bytes = b"") -> bytes:
+    return peer.say(APPLICATION_DATA, text)
+
+
+def cancel(peer: Peer) -> bytes:
+    return peer.say(ALERT, b"\x01\x5a")
+
+
+def message(peer: Peer, text: str) -> bytes:
+    return peer.say(HANDSHAKE, bytes.fromhex(text))
+
+
+OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
+    "another version": lambda peer: b"\x17\3\1\0\x40",
+    "another version, too long": lambda peer: b"\x17\3\4\xff\xff",
+    "another version, another type": lambda peer: b"\x16\3\1\0\5",
+    "too long": lambda peer: b"\x17\3\3\x41\1",
+    "too short, its header": lambda peer: b"\x17\3\3\0\1",
+    "too short": lambda peer: b"\x17\3\3\0\1x",
+    "garbage": lambda peer: data(peer, b"data") + b"\x17\3\3\0\x20" + bytes(32),
+    "a plain alert": lambda peer: b"\x15\3\3\0\2\1\0",
+    "change_cipher_spec": lambda peer: b"\x14\3\3\0\1\1",
+    "HTTP": lambda peer: b"GET / HTTP/1.1\r\n\r\n",
+    "an unknown type": lambda peer: peer.say(99, b"what"),
+    "32 empty records": lambda peer: b"".join(data(peer) for _ in range(32)) + data(peer, b"x"),
+    "33 empty records": lambda peer: b"".join(data(peer) for _ in range(33)) + data(peer, b"x"),
+    "4 cancellations": lambda peer: b"".join(cancel(peer) for _ in range(4)) + data(peer, b"x"),
+    "5 cancellations": lambda peer: b"".join(cancel(peer) for _ in range(5)) + data(peer, b"x"),
+    "5 with an empty record": lambda peer: (
+        cancel(peer) + cancel(peer) + data(peer) + cancel(peer) + cancel(peer) + cancel(peer)
+    ),
+    "4 and 4 cancellations": lambda peer: b"".join(
+        [cancel(peer) for _ in range(4)] + [data(peer, b"x")] + [cancel(peer) for _ in range(4)]
+    ),
+    "an alert of no bytes": lambda peer: peer.say(ALERT, b""),
+    "an alert of one byte": lambda peer: peer.say(ALERT, b"\1"),
+    "two alerts in a record": lambda peer: peer.say(ALERT, b"\1\0\1\0"),
+    "a key update of another kind": lambda peer: message(peer, "1800000102"),
+    "an empty key update": lambda peer: message(peer, "18000000"),
+    "a long key update": lambda peer: message(peer, "18000002"),
+    "a key update in a record": lambda peer: message(peer, "180000010018"),
+    "a key update in pieces": lambda peer: (
+        message(peer, "1800") + message(peer, "0001") + message(peer, "00")
+    ),
+    "an empty record in a message": lambda peer: message(peer, "1800") + data(peer),
+    "data in a message": lambda peer: message(peer, "1800") + data(peer, b"x"),
+    "an alert in a message": lambda peer: message(peer, "1800") + cancel(peer),
+    "the header of a ClientHello": lambda peer: message(peer, "01000100"),
+    "the header of a ticket": lambda peer: message(peer, "04000010"),
+    "a part of a header": lambda peer: message(peer, "010001"),
+    "an alert of another level": lambda peer: peer.say(ALERT, b"\7\x28"),
+    "data behind the end": lambda peer: peer.say(ALERT, CLOSE) + data(peer, b"x"),
+}
+
+
+@pytest.mark.parametrize("said", OF_STRANGERS.values(), ids=OF_STRANGERS.keys())
+def test_a_stranger_hears_what_openssl_would_say(
+    said: Callable[[Peer], bytes], certificates: Any
+) -> None:
+    pair = certificates.ecdsa
+    theirs = openssl_end(server_context(pair.cert_file, pair.key_file), client=False)
+    secrets: dict[bytes, bytes] = {}
+    theirs.set_app_data(secrets)
+    shake_hands(openssl_end(client_context(), client=True), theirs)
+    of_client, of_server = (secrets[b"%s_TRAFFIC_SECRET_0" % end] for end in (b"CLIENT", b"SERVER"))
+    ours = OwnRecords(SUITE, of_server, of_client, 2)
+    received = said(Peer(of_client))
+    expected = b""
+    theirs.bio_write(received)
+    with contextlib.suppress(SSL.Error):
+        while True:
+            expected += theirs.recv(100_000)
+    assert hear(ours, received) == expected
+    # Under the same keys and numbers, the records of both are the same.
+    assert (ours.last_words() if ours.failure else b"") == taken_out(theirs)
 
 
 def test_the_end_is_the_end() -> None:
