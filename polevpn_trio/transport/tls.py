@@ -63,6 +63,9 @@ def server_context(
     context = _context(SSL.TLS_SERVER_METHOD)
     use_pair(context, cert_file, key_file)
     context.set_alpn_select_callback(_choose_http)
+    # No session is resumed. With tickets whoever came back to a server that asks for certificates
+    # would be refused by OpenSSL, as it must not take those of another server.
+    context.set_options(SSL.OP_NO_TICKET)
     if ask_certificate:
         ask_for_certificate(context)
     return context

@@ -179,6 +179,32 @@ def test_our_client_goes_on_where_openssl_stopped(certificates: Any, suite: str)
     assert read(theirs, bytes(session.seal(b"from us"))) == b"from us"
 
 
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@pytest.mark.parametrize("asks", [False, True])
+def test_who_comes_back_shakes_hands_anew(asks: bool, version: int, certificates: Any) -> None:
+    pair = certificates.ecdsa
+    context = server_context(pair.cert_file, pair.key_file, ask_certificate=asks)
+    context.set_max_proto_version(version)
+    of_browser = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    remembered = None
+    for _ in range(2):
+        browser = openssl_end(of_browser, client=True)
+        if remembered is not None:
+            browser.set_session(remembered)
+        server = TlsHandshake(context)
+        shake_hands(browser, server)
+        assert server.done
+        session = server.take_over()
+        assert read(browser, bytes(session.seal(b"page"))) == b"page"
+        remembered = browser.get_session()
+        # Else OpenSSL would not come back with it.
+        browser.shutdown()
+        if version == SSL.TLS1_3_VERSION:
+            # As many tickets as for somebody new.
+            assert isinstance(session, OwnRecords)
+            assert session._sealer.sequence == 3
+
+
 def test_both_know_the_same_of_the_session(certificates: Any) -> None:
     pair = certificates.ecdsa
     client = TlsHandshake(client_context(), "localhost")
