@@ -247,10 +247,12 @@ class OwnRecords(TlsSession):
                 self._body_left = length
             elif kind != _KEY_UPDATE:
                 self._fail(UNEXPECTED_MESSAGE, what)
-            elif length != 1:
-                self._fail(_ILLEGAL_PARAMETER if length else DECODE_ERROR, what)
-            elif len(content) > 1:
+            elif length > 1:
+                self._fail(_ILLEGAL_PARAMETER, what)
+            elif len(content) > length:
                 self._fail(UNEXPECTED_MESSAGE, "a key update within a record")
+            elif length == 0:
+                self._fail(DECODE_ERROR, what)
             elif content:
                 self._message = b""
                 self._take_key_update_untrusted(content[0])

@@ -410,6 +410,7 @@ OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
     "two alerts in a record": lambda peer: peer.say(ALERT, b"\1\0\1\0"),
     "a key update of another kind": lambda peer: message(peer, "1800000102"),
     "an empty key update": lambda peer: message(peer, "18000000"),
+    "an empty key update in a record": lambda peer: message(peer, "1800000000"),
     "a long key update": lambda peer: message(peer, "18000002"),
     "a key update in a record": lambda peer: message(peer, "180000010018"),
     "a key update in pieces": lambda peer: (
