@@ -46,6 +46,7 @@ KERNELS = (
     "polevpn_trio.kcp.datagram.flow_order",
     "polevpn_trio.kcp.datagram.item_reader",
     "polevpn_trio.kcp.datagram.pacer",
+    "polevpn_trio.kcp.datagram.peer_clock",
     "polevpn_trio.kcp.datagram.reassembly",
     "polevpn_trio.kcp.datagram.transmissions",
     "polevpn_trio.kcp.datagram.wire",

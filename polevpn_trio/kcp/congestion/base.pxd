@@ -8,6 +8,7 @@ cdef class AckEvent:
     cdef public double now
     cdef public double rtt
     cdef public double one_way
+    cdef public double arrived_at
     cdef public double rate
     cdef public bint app_limited
     cdef public long long newest

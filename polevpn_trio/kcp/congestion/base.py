@@ -17,7 +17,8 @@ class AckEvent:
 
     Bytes are those of datagrams on the wire, headers of lower layers and attached repair
     included. ``rtt`` and ``one_way`` are seconds, negative and nan if there is no new sample;
-    ``one_way`` has an unknown constant offset, so only its changes mean something. ``rate`` is
+    ``one_way`` has an unknown constant offset, so only its changes mean something. ``arrived_at``
+    is when the newest arrived, later by a constant, or ``now`` where nobody tells. ``rate`` is
     a delivery-rate sample in bytes per second (draft-cheng-iccrg-delivery-rate-estimation), 0
     if none; ``app_limited`` tells that it may be low because there was nothing to send.
     ``newest`` is the highest number newly acknowledged, -1 if none; ``sent_delivered`` is how
@@ -31,6 +32,7 @@ class AckEvent:
         self.now = 0.0
         self.rtt = -1.0
         self.one_way = math.nan
+        self.arrived_at = 0.0
         self.rate = 0.0
         self.app_limited = False
         self.newest = -1
@@ -51,6 +53,7 @@ class AckEvent:
         self.now = now
         self.rtt = -1.0
         self.one_way = math.nan
+        self.arrived_at = now
         self.rate = 0.0
         self.app_limited = False
         self.newest = -1

@@ -21,6 +21,10 @@ cdef double _FASTER_GAIN
 cdef double _CRUISE_GAIN
 cdef double _LEAST_TRIM
 cdef double _TRIM_ROUNDS
+cdef double _QUEUE_SHARE
+cdef double _UP_QUEUE_SHARE
+cdef double _STANDING_JITTER
+cdef double _QUEUE_JITTER
 cdef double _WINDOW_GAIN
 cdef int _INITIAL_PACKETS
 cdef int _LEAST_PACKETS
@@ -108,7 +112,9 @@ cdef class Bbr(CongestionControl):
     cdef void _take_queue(self, double delay, double now) noexcept
 
     @cython.locals(limit=double, rate=double)
-    cdef double _queue_limit(self, double least) noexcept
+    cdef double _queue_limit(self, double share, double least) noexcept
+
+    cdef bint _has_risen(self, double share, double least) noexcept
 
     @cython.locals(weight=double)
     cdef void _take_rate(self, double sample, bint limited, double now) noexcept

@@ -53,6 +53,13 @@ LEAST_TRIM = 0.85
 """Least pacing while a queue is worked off that should not stand."""
 TRIM_ROUNDS = 1.5
 """Round trips in which it is worked off."""
+QUEUE_SHARE = 0.125
+UP_QUEUE_SHARE = 0.0625
+"""Of the round trip; a queue longer than that counts. In UP one is awaited, so it counts sooner."""
+STANDING_JITTER = 0.5
+QUEUE_JITTER = 1.0
+"""How many times the jitter is allowed for where a queue is looked for: the least of a round trip's
+delays is hardly touched by it, the least of a few is."""
 WINDOW_GAIN = 2.0
 
 INITIAL_PACKETS = 32
@@ -114,6 +121,10 @@ _FASTER_GAIN = FASTER_GAIN
 _CRUISE_GAIN = CRUISE_GAIN
 _LEAST_TRIM = LEAST_TRIM
 _TRIM_ROUNDS = TRIM_ROUNDS
+_QUEUE_SHARE = QUEUE_SHARE
+_UP_QUEUE_SHARE = UP_QUEUE_SHARE
+_STANDING_JITTER = STANDING_JITTER
+_QUEUE_JITTER = QUEUE_JITTER
 _WINDOW_GAIN = WINDOW_GAIN
 _INITIAL_PACKETS = INITIAL_PACKETS
 _LEAST_PACKETS = LEAST_PACKETS
@@ -248,9 +259,9 @@ class Bbr(CongestionControl):
             self._end_round(event)
         elif self.phase == _UP:
             self._watch_up(event)
-        elif self.phase == _STARTUP and self._queue > self._queue_limit(0.004):
+        elif self.phase == _STARTUP and self._queue > self._queue_limit(_QUEUE_SHARE, 0.004):
             self._enter(_DRAIN, event)
-        elif self.phase == _CRUISE and self._queue - self._queue_before > self._queue_limit(0.015):
+        elif self.phase == _CRUISE and self._has_risen(_QUEUE_SHARE, 0.015):
             self._enter(_DOWN, event)
         self._advance(event)
         self._set_limits(event)
@@ -273,9 +284,12 @@ class Bbr(CongestionControl):
         if queue < self._queue:
             self._queue = queue
 
-    def _queue_limit(self, least: float) -> float:
-        """Tell from how many seconds on a queue is more than acknowledging in bulk explains."""
-        limit = self._min_rtt.value / 8
+    def _queue_limit(self, share: float, least: float) -> float:
+        """Tell from how many seconds on a queue is more than acknowledging in bulk explains.
+
+        ``share`` of the round trip, but ``least`` seconds at least.
+        """
+        limit = self._min_rtt.value * share
         if limit > 0.020:
             limit = 0.020
         if limit < least:
@@ -283,7 +297,11 @@ class Bbr(CongestionControl):
         rate = self.rate()
         if rate > 0:
             limit += 3 * self._packet / rate
-        return limit + 2 * self._jitter
+        return limit + _QUEUE_JITTER * self._jitter
+
+    def _has_risen(self, share: float, least: float) -> bool:
+        """Tell whether the queue has become longer in this phase, by more than the limit."""
+        return self._queue - self._queue_before > self._queue_limit(share, least)
 
     def _take_rate(self, sample: float, limited: bool, now: float) -> None:
         # Jitter makes single samples too high as often as too low, and the highest would count:
@@ -449,7 +467,7 @@ class Bbr(CongestionControl):
         """Tell from how many seconds on a queue is one that should not be there."""
         rate = self.rate()
         packets = 3 * self._packet / rate if rate > 0 else 0.0
-        return 0.0015 + self._min_rtt.value / 64 + packets + 2 * self._jitter
+        return 0.0015 + self._min_rtt.value / 64 + packets + _STANDING_JITTER * self._jitter
 
     def _slow_down(self) -> None:
         """Take the rate of this round for that of the path: it has become slower."""
@@ -475,7 +493,7 @@ class Bbr(CongestionControl):
         if self.loss.is_enough() and self.loss.is_exceeded():
             self._cut(event.now)
             self._enter(_DOWN, event)
-        elif self._queue - self._queue_before > self._queue_limit(0.005):
+        elif self._has_risen(_UP_QUEUE_SHARE, 0.003):
             self._raise_ceiling()
             self._enter(_DOWN, event)
 
@@ -595,7 +613,7 @@ class Bbr(CongestionControl):
             gain = _MEASURE_GAIN
             if event.in_flight > self._in_flight_for(1.0):
                 gain = _DOWN_GAIN
-            if self._queue > 2 * self._queue_limit(0.015):
+            if self._queue > 2 * self._queue_limit(_QUEUE_SHARE, 0.015):
                 gain = 0.5
         elif phase == _UP:
             gain = 1 + _UP_QUEUE / self._min_rtt.value

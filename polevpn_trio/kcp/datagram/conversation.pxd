@@ -7,6 +7,7 @@ from polevpn_trio.kcp.datagram.body_pool cimport BodyPool
 from polevpn_trio.kcp.datagram.flow_order cimport FlowOrder
 from polevpn_trio.kcp.datagram.item_reader cimport ItemReader
 from polevpn_trio.kcp.datagram.pacer cimport Pacer
+from polevpn_trio.kcp.datagram.peer_clock cimport PeerClock
 from polevpn_trio.kcp.datagram.transmissions cimport Transmissions
 from polevpn_trio.kcp.datagram.wire cimport (
     Acknowledgement, expand, read16, read24, write24
@@ -64,6 +65,7 @@ cdef class DatagramConversation:
     cdef AckEvent _event
     cdef RoundTrip _round_trip
     cdef double _latest_rtt
+    cdef PeerClock _peer_clock
     cdef Arrivals _arrivals
     cdef FlowOrder _order
     cdef ItemReader _items
@@ -75,7 +77,6 @@ cdef class DatagramConversation:
     cdef int _told_ack_delay
     cdef double _asked_at
     cdef double _burst_at
-    cdef long long _one_way_base
     cdef double _large_at
 
     cdef readonly long long _peer_arrived
@@ -127,8 +128,7 @@ cdef class DatagramConversation:
     cdef void _take_counters(self, AckEvent event) noexcept
 
     @cython.locals(
-        ack=Acknowledgement, event=AckEvent, sent_at=double, rtt=double, ticks="long long",
-        wanted=int, change=int,
+        ack=Acknowledgement, event=AckEvent, sent_at=double, rtt=double, wanted=int, change=int,
     )
     cdef void _take_times(self, long long largest, double now) noexcept
 

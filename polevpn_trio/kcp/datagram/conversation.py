@@ -27,6 +27,7 @@ from polevpn_trio.kcp.datagram.body_builder import BodyBuilder
 from polevpn_trio.kcp.datagram.body_pool import BodyPool
 from polevpn_trio.kcp.datagram.item_reader import ItemReader
 from polevpn_trio.kcp.datagram.pacer import Pacer
+from polevpn_trio.kcp.datagram.peer_clock import PeerClock
 from polevpn_trio.kcp.datagram.source import PacketSource
 from polevpn_trio.kcp.datagram.statistics import DatagramStatistics
 from polevpn_trio.kcp.datagram.transmissions import Transmissions
@@ -146,6 +147,7 @@ class DatagramConversation:
         self._event = AckEvent()
         self._round_trip = RoundTrip(2.0, 3.0)
         self._latest_rtt = 0.0
+        self._peer_clock = PeerClock()
         self._arrivals = Arrivals()
         self._items = ItemReader(command, self._arrivals)
         self._order = self._items.order
@@ -157,7 +159,6 @@ class DatagramConversation:
         self._told_ack_delay = int(arrivals.MAX_ACK_DELAY * 1000)
         self._asked_at = -_NEVER
         self._burst_at = -_NEVER
-        self._one_way_base = -1
         self._large_at = 0.0
 
         # What the peer says of the datagrams sent to it.
@@ -346,10 +347,9 @@ class DatagramConversation:
         event.rtt = rtt
         self._latest_rtt = rtt
         self._round_trip.add_sample(rtt * 1000)
-        ticks = (ack.received_at - int((sent_at % 1024.0) * _TICKS)) & (_WRAP - 1)
-        if self._one_way_base < 0:
-            self._one_way_base = ticks
-        event.one_way = expand(ticks - self._one_way_base, _WRAP, 0) / _TICKS
+        self._peer_clock.read(ack.received_at, sent_at, rtt, now)
+        event.one_way = self._peer_clock.one_way
+        event.arrived_at = self._peer_clock.arrived_at
         wanted = int(self._round_trip.smoothed / 8)
         if wanted < _LEAST_ACK_DELAY:
             wanted = _LEAST_ACK_DELAY

@@ -209,12 +209,12 @@ class Transmissions:
         index = event.newest & (self.capacity - 1)
         event.sent_delivered = self._sent_delivered[index]
         sent_elapsed = self._sent_at[index] - self._sent_first_at[index]
-        ack_elapsed = event.now - self._sent_delivered_at[index]
+        ack_elapsed = event.arrived_at - self._sent_delivered_at[index]
         elapsed = sent_elapsed if sent_elapsed > ack_elapsed else ack_elapsed
         if elapsed > 0:
             event.rate = (self.delivered - self._sent_delivered[index]) / elapsed
             event.app_limited = bool(self._limited[index])
-        self._delivered_at = event.now
+        self._delivered_at = event.arrived_at
         self._first_sent_at = self._sent_at[index]
 
     def sent_at(self, number: int) -> float:

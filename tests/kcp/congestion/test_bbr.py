@@ -11,7 +11,15 @@ from polevpn_trio.kcp.congestion.base import AckEvent
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.datagram.statistics import DatagramStatistics
 from polevpn_trio.lab.wan.conditions import Conditions, GilbertElliott, Knee, Outages, Policer
-from tests.kcp.datagram.tunnel import FRAMING, FULL_PACKET, MTU, Always, Pings, World
+from tests.kcp.datagram.tunnel import (
+    FRAMING,
+    FULL_PACKET,
+    MTU,
+    Always,
+    Pings,
+    World,
+    keep_from_processor,
+)
 
 INSIDE = FULL_PACKET / (MTU + FRAMING)
 """Share of the bottleneck's bytes that inner packets can be."""
@@ -50,6 +58,27 @@ def test_random_loss_costs_what_is_lost_and_little_more(delay: float, loss: floa
     state = sent(world)
     assert state.duplicate_packets == 0
     assert state.spurious_losses < 10
+
+
+@pytest.mark.long_simulation
+def test_programs_that_wait_for_the_processor_make_no_queue() -> None:
+    shares, typical, worst = [], [], []
+    for seed in range(3):
+        path = Conditions(rate=50e6, delay=0.025, queue=0.2)
+        world = World(seed, path, Conditions(rate=100e6, delay=0.025))
+        for end in (world.near, world.far):
+            keep_from_processor(world, end, 0.001, 0.001)
+        source = Always(world, world.near)
+        world.run(2)
+        begin = source.bytes
+        pings = Pings(world, world.near, 0.01)
+        world.run(6)
+        shares.append((source.bytes - begin) * 8 / 6 / 50e6 / INSIDE)
+        typical.append(pings.percentile(50))
+        worst.append(pings.percentile(99))
+    assert min(shares) > 0.95
+    assert sum(typical) / 3 < 0.025 + 0.0065
+    assert sum(worst) / 3 < 0.025 + 0.0215
 
 
 @pytest.mark.long_simulation

@@ -83,6 +83,8 @@ class End:
         self.queue = FlowQueue(world.chance.getrandbits(32))
         self.conversation = DatagramConversation(self.queue, congestion, COMMAND, MTU)
         self.on_packet: Callable[[bytes], None] = lambda packet: None
+        self.on_timer: Callable[[], None] = self._on_timer
+        self.take_arrived: Callable[[], None] = self._take_arrived
         self.datagrams_sent = 0
         self._timer = math.inf
         self._inbox_at = math.inf
@@ -116,7 +118,7 @@ class End:
         due = conversation.next_timeout()
         if due < self._timer:
             self._timer = max(due, now)
-            self.world.at(self._timer, self._on_timer)
+            self.world.at(self._timer, lambda: self.on_timer())
 
     def _on_timer(self) -> None:
         if self.world.now >= self._timer:
@@ -128,7 +130,7 @@ class End:
         due = self.peer.path.poll_timeout() + COALESCE
         if due < self._inbox_at:
             self._inbox_at = due
-            self.world.at(due, self._take_arrived)
+            self.world.at(due, lambda: self.take_arrived())
 
     def _take_arrived(self) -> None:
         now = self.world.now
@@ -186,6 +188,32 @@ class World:
             self.now, _, action = heapq.heappop(self._events)
             action()
         self.now = end
+
+
+def keep_from_processor(world: World, end: End, running: float, waiting: float) -> None:
+    """Let an end run for some time and then wait for some, in turns; mean seconds of either."""
+    chance = random.Random(world.chance.getrandbits(32))
+    stops_at = world.now
+
+    def runs_at() -> float:
+        nonlocal stops_at
+        while stops_at <= world.now:
+            goes_on_at = stops_at + chance.expovariate(1 / waiting)
+            if world.now < goes_on_at:
+                return goes_on_at
+            stops_at = goes_on_at + chance.expovariate(1 / running)
+        return world.now
+
+    def later(action: Callable[[], None]) -> Callable[[], None]:
+        def act() -> None:
+            if (time := runs_at()) > world.now:
+                world.at(time, act)
+            else:
+                action()
+
+        return act
+
+    end.on_timer, end.take_arrived = later(end.on_timer), later(end.take_arrived)
 
 
 class Always:
