@@ -146,6 +146,21 @@ def test_a_kernel_has_its_types_beside_it(kernel: str) -> None:
     assert "cython" not in {name.partition(".")[0] for name in imports(kernel)}
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_has_no_quotient_of_whole_numbers_among_its_constants(kernel: str) -> None:
+    """Compiled, ``SHARE = 1 / 8`` is 0: C divides whole numbers to whole ones."""
+    for node in ast.parse(MODULES[kernel].read_text()).body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for part in ast.walk(node.value):
+            if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div):
+                operands = (part.left, part.right)
+                assert not all(
+                    isinstance(each, ast.Constant) and isinstance(each.value, int)
+                    for each in operands
+                ), f"{kernel}, line {part.lineno}"
+
+
 def test_all_files_of_types_belong_to_kernels() -> None:
     with_types = {module_name(file) for file in PACKAGE.rglob("*.pxd")}
     assert with_types == {*KERNELS, *C_LIBRARIES}

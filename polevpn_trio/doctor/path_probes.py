@@ -123,10 +123,12 @@ async def ask_by_tcp(address: tuple[int, str], port: int, host: str) -> PeerFact
 
 async def _ask_for_page(stream: tls.TlsStream, host: str) -> datetime.datetime | None:
     name = f"[{host}]" if ":" in host else host
+    if not name.isascii():
+        name = name.encode("idna").decode("ascii")
     request = f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n"
     answer = b""
     try:
-        await stream.send_all(request.encode("idna" if not host.isascii() else "ascii"))
+        await stream.send_all(request.encode("ascii"))
         while len(answer) < _LARGEST_PAGE and b"\r\n\r\n" not in answer:
             piece = await stream.receive_some()
             if not piece:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from polevpn_trio.doctor.path_probes import ask_by_tcp, ask_by_udp, date_untrusted
-from polevpn_trio.transport.tls import server_context
+from polevpn_trio.transport.tls import TlsStream, server_context
 from polevpn_trio.transport.tls_session import TlsHandshake
 
 NEW_YEAR = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
@@ -100,6 +100,37 @@ def test_a_server_that_ends_the_session_when_asked_has_no_clock(certificates: An
         return plain.recv(1000)
 
     trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", b"localhost"), ("bücher.example", b"xn--bcher-kva.example"), ("::1", b"[::1]")],
+)
+def test_the_page_is_asked_for_by_the_name_that_http_takes(
+    host: str, expected: bytes, certificates: Any
+) -> None:
+    pair = certificates.ecdsa
+    asked: list[bytes] = []
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(answer, listener)
+                address = listener.getsockname()
+                facts = await ask_by_tcp((2, address[0]), address[1], host)
+        assert facts.clock == NEW_YEAR
+
+    async def answer(listener: socket.socket) -> None:
+        await trio.lowlevel.wait_readable(listener)
+        plain, _ = listener.accept()
+        context = server_context(pair.cert_file, pair.key_file)
+        stream = await TlsStream.handshake(plain, context)
+        asked.append(await stream.receive_some())
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nDate: " + DATE + b"\r\n\r\n")
+        stream.close()
+
+    trio.run(main)
+    assert b"\r\nHost: " + expected + b"\r\n" in asked[0]
 
 
 def test_what_the_kernel_says_is_told_in_its_words() -> None:

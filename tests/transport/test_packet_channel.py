@@ -15,7 +15,7 @@ from polevpn_trio.kcp.datagram.conversation import OVERHEAD
 from polevpn_trio.lab.wan.conditions import Conditions, GilbertElliott, Knee, Policer
 from polevpn_trio.transport.packet_channel import PacketChannel, PacketChannelStatistics
 from tests.kcp.datagram.cubic import Cubic
-from tests.kcp.datagram.tunnel import COMMAND, FRAMING, MTU, Always, Pings, World
+from tests.kcp.datagram.tunnel import COMMAND, FRAMING, FULL_PACKET, MTU, Always, Pings, World
 from tests.memory_links import ipv4
 
 RATE = 20e6
@@ -158,6 +158,17 @@ def test_a_policer_is_answered_by_sending_less() -> None:
         channel_of(each.world).statistics().conversation.lost for each in (outcome, without)
     )
     assert lost < 1.5 * lost_without
+
+
+def test_tcp_that_begins_behind_a_policer_is_not_kept_at_what_its_bursts_got() -> None:
+    rate = 40e6
+    forth = Conditions(rate=100e6, delay=0.025, policer=Policer(rate=rate, burst=50_000))
+    world = make_world(1, forth, Conditions(rate=100e6, delay=0.025), 0.25)
+    Pings(world, world.near, 0.02)
+    world.run(2)
+    transfer = Cubic(world, world.near)
+    world.run(8)
+    assert transfer.acked * FULL_PACKET * 8 / 8 > 0.65 * rate
 
 
 @pytest.mark.long_simulation

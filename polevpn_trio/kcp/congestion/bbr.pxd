@@ -76,6 +76,7 @@ cdef class Bbr(CongestionControl):
     cdef double _cruise_gain
     cdef bint _limited
     cdef bint _spreading
+    cdef bint _cut_at_average
     cdef long long _round_end
     cdef long long _rounds
     cdef double _round_rate

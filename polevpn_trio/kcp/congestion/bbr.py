@@ -190,6 +190,8 @@ class Bbr(CongestionControl):
         self._limited = True
         # Whether bursts have been too much for the path.
         self._spreading = False
+        # Whether the rate was cut after such bursts, to an average that tells little of the path.
+        self._cut_at_average = False
 
         # The round trip that is going on.
         self._round_end = 0
@@ -448,6 +450,7 @@ class Bbr(CongestionControl):
                 self._spreading = True
             else:
                 self._full_rounds = 3
+                self._cut_at_average = self._spreading
                 self._cut(now)
         elif self._round_rate >= 1.25 * self._full_rate:
             self._full_rate = self._round_rate
@@ -537,6 +540,9 @@ class Bbr(CongestionControl):
                     self._cuts = 0
                 self._enter(_CRUISE, event)
                 self._probe_up_at = now + _CRUISE_TIME * (1 + self._chance.random() / 2)
+                if self._cut_at_average:
+                    self._cut_at_average = False
+                    self._probe_up_at = now
         elif self.phase == _CRUISE:
             if now - self._near_min_at > _PROBE_RTT_INTERVAL or self._is_far(now):
                 self._begin_probe_rtt(event)
