@@ -160,6 +160,7 @@ def test_a_policer_is_answered_by_sending_less() -> None:
     assert lost < 1.5 * lost_without
 
 
+@pytest.mark.long_simulation
 def test_tcp_that_begins_behind_a_policer_is_not_kept_at_what_its_bursts_got() -> None:
     rate = 40e6
     forth = Conditions(rate=100e6, delay=0.025, policer=Policer(rate=rate, burst=50_000))
