@@ -86,7 +86,7 @@ class TlsSealer:
         They are written to ``target``, which must have room for `sealed_size` bytes. Returns how
         many those are. Raises LinkLost if the cipher fails, after which nothing may be sent.
         """
-        source = memoryview(data)  # type: ignore[arg-type]
+        source = memoryview(data)  # type: ignore[arg-type]  # any buffer; checked by it
         total = len(source)
         out = target
         nonce = self._nonce
