@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
+from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -35,7 +37,7 @@ from OpenSSL import SSL, crypto
 from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.control.token_bucket import TokenBucket
 from polevpn_trio.errors import BadPacket, LinkLost
-from polevpn_trio.transport import records
+from polevpn_trio.transport import eager, records
 from polevpn_trio.transport.containment import contained
 from polevpn_trio.transport.dtls_session import (
     CLOSE_NOTIFY,
@@ -80,6 +82,10 @@ TURN_BUDGET = 16
 works off in one turn of its own, so that what it cannot keep up with waits in the kernel."""
 TURN_SECONDS = 0.002
 """Seconds after which a turn ends in any case: some batches cost far more than others."""
+ROUND_SECONDS = 0.006
+"""Seconds of processor time that all who are waiting may have together before they have their turns
+again. What costs most may be what an owner does in the end with all that has come, so a socket
+whose turns take more than their share has fewer batches taken in at a time."""
 MAX_EARLY_DATAGRAMS = 64
 """Application datagrams kept for a handshake that is about to be finished."""
 HANDSHAKE_MTU = 1232
@@ -237,9 +243,12 @@ class DtlsEndpoint:
         self._counts: Counter[str] = Counter()
         # Owners that took something in this turn, in order.
         self._attending: dict[Owner, None] = {}
+        # Batches taken in at a time from sockets for which `TURN_BUDGET` is too many.
+        self._budgets = WeakKeyDictionary[BatchSocket, int]()
         self._own_sockets = OwnSockets(udp, self._receive_turn)
         # trio.current_time() without two calls in between, for what is done for each batch.
         self._time = trio.lowlevel.current_clock().current_time
+        self._processor_time = time.thread_time
 
     # 1. From the socket to whom it may concern
 
@@ -282,21 +291,30 @@ class DtlsEndpoint:
         """Receive from one socket; return who has sent something if there may be more."""
         senders: list[Address] = []
         end = self._time() + TURN_SECONDS
-        for number in range(TURN_BUDGET):
+        began = self._processor_time()
+        budget = self._budgets.get(udp, TURN_BUDGET) if self._budgets else TURN_BUDGET
+        emptied = False
+        while len(senders) < budget and not emptied:
             try:
                 data, segment_size, address = udp.receive_batch_nowait()
             except BlockingIOError:
-                senders = []
-                break
+                emptied = True
+                continue
             senders.append(address)
             self._dispatch_batch_untrusted(data, segment_size, address)
-            if number == 0 and len(data) <= segment_size:
+            if len(senders) == 1 and len(data) <= segment_size:
                 # A lone packet: it need not wait for us to find out that nothing follows it.
                 self._end_turn()
             if self._time() >= end:
                 break
         self._end_turn()
-        return senders
+        seconds = self._processor_time() - began
+        share = max(ROUND_SECONDS / eager.crowd(), TURN_SECONDS)
+        if seconds > share:
+            self._budgets[udp] = max(int(len(senders) * share / seconds), 1)
+        elif len(senders) == budget < TURN_BUDGET:
+            self._budgets[udp] = budget + 1
+        return [] if emptied else senders
 
     def _end_turn(self) -> None:
         if self._attending:

@@ -35,6 +35,9 @@ more, something has to be waited for first."""
 MOST_EVENTS = 16
 """Descriptors served in one go. The kernel's list of ready ones goes round."""
 
+FORGETTING = 1 / 16
+"""By how much of the difference a crowd becomes a smaller one with each look at the kernel."""
+
 _current: trio.lowlevel.RunVar[EagerReads | None] = trio.lowlevel.RunVar("eager_reads", None)
 
 
@@ -57,6 +60,7 @@ class EagerReads(trio.abc.Instrument):
         self._epoll = select.epoll()
         self._epoll.register(trio_epoll, select.EPOLLIN)
         self._trio_must_run = False
+        self.crowd = 1.0
         self.moderation = Moderation()
 
     def add(self, fd: int, reader: _Reader) -> None:
@@ -129,7 +133,9 @@ class EagerReads(trio.abc.Instrument):
     def _serve(self, timeout: float) -> bool:
         """Serve what is or becomes readable within the time; False if Trio has some of it."""
         trio_waits = True
-        for fd, _ in self._epoll.poll(timeout, MOST_EVENTS):
+        events = self._epoll.poll(timeout, MOST_EVENTS)
+        self.crowd = max(len(events), self.crowd - (self.crowd - len(events)) * FORGETTING)
+        for fd, _ in events:
             if fd == self._trio_epoll:
                 trio_waits = False
                 continue
@@ -235,6 +241,12 @@ def notify_closing(fd: int) -> None:
     if reads is not None:
         reads.close_descriptor(fd)
     trio.lowlevel.notify_closing(fd)
+
+
+def crowd() -> float:
+    """Say how many descriptors had something to read at once of late, 1 at least."""
+    reads = _current.get()
+    return 1.0 if reads is None else max(reads.crowd, 1.0)
 
 
 def note_path(rtt: float, now: float) -> None:

@@ -10,6 +10,7 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import trio
@@ -344,6 +345,39 @@ def test_a_timer_that_is_always_due_leaves_the_others_their_turns(mode: Mode) ->
                 await trio.sleep(0.001)
                 os.write(writing, b"!")
                 await while_readable(reading, lambda: not os.read(reading, 1))
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_how_many_had_something_to_read_at_once_is_remembered_for_a_while() -> None:
+    async def main() -> None:
+        seen: list[float] = []
+
+        def take(reading: int) -> bool:
+            os.read(reading, 1)
+            seen.append(eager.crowd())
+            if len(seen) == 3:
+                all_seen.set()
+            return True
+
+        all_seen = trio.Event()
+        assert eager.crowd() == 1
+        with contextlib.ExitStack() as stack, reading_eagerly(), trio.fail_after(20):
+            pipes = [stack.enter_context(pipe()) for _ in range(3)]
+            async with trio.open_nursery() as nursery:
+                for reading, _ in pipes:
+                    nursery.start_soon(while_readable, reading, partial(take, reading))
+                await trio.testing.wait_all_tasks_blocked()
+                for _, writing in pipes:
+                    os.write(writing, b"x")
+                await all_seen.wait()
+                assert seen == [3, 3, 3]
+                while seen[-1] > 1.5:
+                    os.write(pipes[0][1], b"x")
+                    await trio.sleep(0.001)
+                assert seen == sorted(seen, reverse=True)
+                assert len(seen) > 10
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
