@@ -117,6 +117,7 @@ class TlsStream(trio.abc.Stream):
         # Whether the next receive tells that nothing more comes.
         self._over = False
         self._send_lock = trio.StrictFIFOLock()
+        self._writable = trio.Lock()
         self._broken = False
         self._shut_down = False
         # What `send_nowait` could not send: records, and what was not sealed yet.
@@ -283,7 +284,12 @@ class TlsStream(trio.abc.Stream):
             sent = self._write_nowait(records)
             records = records[sent:]
             if records:
-                await trio.lowlevel.wait_writable(self._socket)
+                await self._wait_writable()
+
+    async def _wait_writable(self) -> None:
+        """Wait until the socket takes more; who sends may meet who waits in `finish`."""
+        async with self._writable:
+            await trio.lowlevel.wait_writable(self._socket)
 
     def _write_nowait(self, records: memoryview) -> int:
         try:
@@ -366,7 +372,7 @@ class TlsStream(trio.abc.Stream):
             await self.send_all(b"")
         if self.takes_more():
             return
-        await trio.lowlevel.wait_writable(self._socket)
+        await self._wait_writable()
         if self._not_sent_limit.note_waited(self._sent, trio.current_time()):
             limit = self._not_sent_limit.bytes
             with contextlib.suppress(OSError):
@@ -375,7 +381,7 @@ class TlsStream(trio.abc.Stream):
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes data again."""
         async with self._send_lock:
-            await trio.lowlevel.wait_writable(self._socket)
+            await self._wait_writable()
 
     def shut_down(self) -> None:
         """Send close_notify if the socket takes it at once, and end our direction of TCP.

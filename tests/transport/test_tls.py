@@ -106,6 +106,27 @@ def test_bulk_arrives_as_it_was_sent_in_both_directions_at_once(certificates: An
     over_stream(certificates.ecdsa, body)
 
 
+def test_who_sends_may_meet_who_waits_for_the_kernel_to_pass_on_what_it_has(
+    certificates: Any,
+) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        count = 0
+        while client.ready and client.takes_more():
+            client.send_nowait(bytes(10_000))
+            count += 10_000
+        assert client.ready
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.finish)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(client.send_all, bytes(10_000_000))
+            await trio.testing.wait_all_tasks_blocked()
+            count += 10_000_000
+            while count:
+                count -= len(await server.receive_some())
+
+    over_stream(certificates.ecdsa, body)
+
+
 def test_close_tells_the_peer_and_wakes_our_own_tasks(certificates: Any) -> None:
     async def body(client: TlsStream, server: TlsStream) -> None:
         async def receive() -> None:
