@@ -28,7 +28,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
-from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -243,8 +242,6 @@ class DtlsEndpoint:
         self._counts: Counter[str] = Counter()
         # Owners that took something in this turn, in order.
         self._attending: dict[Owner, None] = {}
-        # Batches taken in at a time from sockets for which `TURN_BUDGET` is too many.
-        self._budgets = WeakKeyDictionary[BatchSocket, int]()
         self._own_sockets = OwnSockets(udp, self._receive_turn)
         # trio.current_time() without two calls in between, for what is done for each batch.
         self._time = trio.lowlevel.current_clock().current_time
@@ -292,7 +289,7 @@ class DtlsEndpoint:
         senders: list[Address] = []
         end = self._time() + TURN_SECONDS
         began = self._processor_time()
-        budget = self._budgets.get(udp, TURN_BUDGET) if self._budgets else TURN_BUDGET
+        budget = TURN_BUDGET - udp.withheld
         emptied = False
         while len(senders) < budget and not emptied:
             try:
@@ -309,11 +306,11 @@ class DtlsEndpoint:
                 break
         self._end_turn()
         seconds = self._processor_time() - began
-        share = max(ROUND_SECONDS / eager.crowd(), TURN_SECONDS)
-        if seconds > share:
-            self._budgets[udp] = max(int(len(senders) * share / seconds), 1)
-        elif len(senders) == budget < TURN_BUDGET:
-            self._budgets[udp] = budget + 1
+        if seconds > TURN_SECONDS and seconds > (share := ROUND_SECONDS / eager.crowd()):
+            share = max(share, TURN_SECONDS)
+            udp.withheld = TURN_BUDGET - max(int(len(senders) * share / seconds), 1)
+        elif udp.withheld and len(senders) == budget:
+            udp.withheld -= 1
         return [] if emptied else senders
 
     def _end_turn(self) -> None:

@@ -89,6 +89,7 @@ class BatchSocket(Protocol):
     family: int
     peer: Address | None
     last_error: OSError | None
+    withheld: int
 
     @property
     def hello_sockets(self) -> Sequence[BatchSocket]: ...
@@ -150,6 +151,8 @@ class UdpSocket:
         self._full = 0
         self.last_error: OSError | None = None
         """The last error that the network reported: a hint for messages, no more."""
+        self.withheld = 0
+        """Batches that its reader takes fewer of at a time than it would, were they cheaper."""
         self.hello_sockets: tuple[UdpSocket, ...] = ()
         """Those that `split_hellos` has opened. They are closed with this one."""
         _size_buffer(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)

@@ -61,6 +61,7 @@ class MemorySocket:
     def __init__(self, network: Network, address: Address, peer: Address | None = None) -> None:
         self.peer = peer
         self.last_error: OSError | None = None
+        self.withheld = 0
         self.room = 1 << 30
         self._network = network
         self._address = address

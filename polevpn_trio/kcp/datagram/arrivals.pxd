@@ -56,6 +56,9 @@ cdef class Arrivals:
 
     cdef void _note_straggler(self, double lateness, double now) noexcept
 
+    @cython.locals(delay=double)
+    cpdef bint wants_a_ride(self, bint first, double now) noexcept
+
     @cython.locals(age=double)
     cpdef double reordering(self, double now) noexcept
 

@@ -195,6 +195,16 @@ class Arrivals:
             return self._straggler
         return self._straggler_before
 
+    def wants_a_ride(self, first: bool, now: float) -> bool:
+        """Tell whether a datagram that leaves is to carry an acknowledgement.
+
+        Of bulk few are; with ``first``, also the first one for as long as acknowledgements wait.
+        """
+        if self.unacknowledged == 0:
+            return False
+        delay = self.max_ack_delay
+        return self.due - now < delay / 2 or (first and now - self._acked_at >= delay)
+
     def fill(self, acknowledgement: Acknowledgement, now: float) -> None:
         """Make the acknowledgement that is due, and none is due any more.
 

@@ -36,6 +36,8 @@ cdef long long _WRAP
 cdef int _DUPLICATE
 cdef int _LEAST_ACK_DELAY
 cdef int _MOST_ACK_DELAY
+cdef double _SHORT_PATH
+cdef int _SHORT_ACK_DELAY
 cdef double _NEVER
 cdef double _EPSILON
 cdef double _MINUTE
@@ -167,6 +169,8 @@ cdef class DatagramConversation:
         room="long long", slot=int,
     )
     cdef _write_new(self, double now)
+
+    cdef bint _short_path(self) noexcept
 
     cdef _end_burst(self, double now)
 

@@ -79,6 +79,10 @@ _WRAP = 1 << 24
 _DUPLICATE = arrivals.DUPLICATE
 _LEAST_ACK_DELAY = 1
 _MOST_ACK_DELAY = 25
+# Milliseconds. Where round trips are shorter than the first, acknowledgements wait for so long to
+# travel with the answer of a host: by themselves they gain nothing that is worth two wake-ups.
+_SHORT_PATH = 10.0
+_SHORT_ACK_DELAY = 5
 _NEVER = math.inf
 _EPSILON = 1e-6
 _MINUTE = 60.0
@@ -350,14 +354,10 @@ class DatagramConversation:
         self._peer_clock.read(ack.received_at, sent_at, rtt, now)
         event.one_way = self._peer_clock.one_way
         event.arrived_at = self._peer_clock.arrived_at
-        wanted = int(self._round_trip.smoothed / 8)
-        if wanted < _LEAST_ACK_DELAY:
-            wanted = _LEAST_ACK_DELAY
-        elif wanted > _MOST_ACK_DELAY:
-            wanted = _MOST_ACK_DELAY
-        change = wanted - self._told_ack_delay
-        if change < 0:
-            change = -change
+        wanted = int(min(max(self._round_trip.smoothed / 8, _LEAST_ACK_DELAY), _MOST_ACK_DELAY))
+        if self._short_path():
+            wanted = _SHORT_ACK_DELAY
+        change = abs(wanted - self._told_ack_delay)
         if change > 1 and 4 * change > self._told_ack_delay:
             self._told_ack_delay = wanted
             self._builder.tell_ack_delay(wanted)
@@ -572,11 +572,14 @@ class DatagramConversation:
             if slot >= 0:
                 self._transmit(slot, 0, now)
 
+    def _short_path(self) -> bool:
+        return 0 < self._round_trip.smoothed < _SHORT_PATH
+
     def _end_burst(self, now: float) -> None:
         """There is nothing left to send: see to it that the last datagram is not lost unnoticed."""
         if not self._bodies.lost:
             self._transmissions.note_app_limited()
-        if self._last_data < 0:
+        if self._last_data < 0 or self._short_path():
             return
         if now - self._asked_at >= self._round_trip.smoothed / 4000:
             self._output[self._last_data] |= _AT_ONCE
@@ -590,11 +593,8 @@ class DatagramConversation:
         at = begin + _HEADER
         arrived = self._arrivals
         flags |= _DATA
-        if (
-            arrived.unacknowledged
-            and length + _HEADER + _LARGEST_ACK <= self.mtu
-            and arrived.due - now < arrived.max_ack_delay / 2
-        ):
+        room = self.mtu - _HEADER - length
+        if room >= _LARGEST_ACK and arrived.wants_a_ride(self._short_path(), now):
             arrived.fill(self._acknowledgement, now)
             at = self._acknowledgement.write(output, at)
             flags |= _WITH_ACK

@@ -79,6 +79,20 @@ def test_an_acknowledgement_waits_for_company_but_not_for_long() -> None:
     assert state.due == 2.025
 
 
+def test_an_acknowledgement_travels_with_few_datagrams_of_many() -> None:
+    for first, waits in ((False, 0.003), (True, 0.0)):
+        state = Arrivals()
+        assert not state.wants_a_ride(first, 1.0)
+        add(state, 0, now=1.0)
+        assert state.wants_a_ride(first, 1.0) == first
+        assert state.wants_a_ride(first, 1.0 + waits)
+        told(state, 1.0 + waits)
+        add(state, 1, now=1.004)
+        assert not state.wants_a_ride(first, 1.004)
+        assert not state.wants_a_ride(first, 1.0049)
+        assert state.wants_a_ride(first, 1.0075)
+
+
 def test_one_that_was_asked_for_leaves_at_once() -> None:
     state = Arrivals()
     state.add(0, False, True, 1.0)

@@ -213,6 +213,31 @@ def test_the_last_datagram_of_a_burst_asks_to_be_acknowledged_and_is_worth_prote
     assert kinds == [wire.DATA, wire.DATA, wire.DATA | wire.AT_ONCE]
 
 
+@pytest.mark.parametrize(("rtt", "waits"), [(0.002, True), (0.020, False)])
+def test_on_a_short_path_the_acknowledgement_travels_with_the_answer(
+    rtt: float, waits: bool
+) -> None:
+    (near_queue, near), (far_queue, far) = make(), make()
+    now = 1.0
+    for queue in (near_queue, far_queue, near_queue):
+        queue.frames.append(frame(ipv4(17, 100)))
+        while near_queue.frames or far_queue.frames or not (near.all_arrived and far.all_arrived):
+            now += 0.1
+            for end, other in ((near, far), (far, near)):
+                if datagrams := poll(end, now):
+                    take(other, *datagrams, now=now + rtt / 2)
+    now += 0.1
+    question = send(near_queue, near, ipv4(17, 100), now)
+    assert question[0] & wire.AT_ONCE == (0 if waits else wire.AT_ONCE)
+    take(far, question, now=now + rtt / 2)
+    alone = poll(far, now + rtt / 2)
+    assert len(alone) == (0 if waits else 1)
+    answer = send(far_queue, far, ipv4(17, 100), now + rtt / 2 + 0.0005)
+    assert answer[0] & wire.WITH_ACK == (wire.WITH_ACK if waits else 0)
+    take(near, *alone, answer, now=now + rtt + 0.0005)
+    assert near.all_arrived
+
+
 def test_what_is_lost_is_sent_again_as_soon_as_something_overtook_it() -> None:
     queue, sender = make()
     _, receiver = make()
