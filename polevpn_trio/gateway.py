@@ -347,7 +347,8 @@ class Connection:
         self._announced: set[Network] = set()
         self._asked: list[tuple[Network, ...]] = []
         self._complaint = ""
-        self._liveness = Liveness(trio.current_time())
+        self._time = trio.lowlevel.current_clock().current_time
+        self._liveness = Liveness(self._time())
         self._use_began = trio.Event()
         self._doubted = trio.Event()
 
@@ -480,7 +481,7 @@ class Connection:
 
     def _note_use(self) -> None:
         """Note that the link is in use, so that its silence means something."""
-        if self._liveness.used(trio.current_time()):
+        if self._liveness.used(self._time()):
             self._use_began.set()
 
     async def _keep_alive(self) -> None:

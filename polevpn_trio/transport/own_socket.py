@@ -100,11 +100,13 @@ class OwnSockets:
         return True
 
     async def _serve(self, own: _OwnSocket) -> None:
+        current_time = trio.lowlevel.current_clock().current_time
+
         def take() -> bool:
             if own.heard == math.inf:
                 # Closed since it was found to be readable.
                 return False
-            own.heard = trio.current_time()
+            own.heard = current_time()
             self._receive(own.udp)
             # What it said may have been goodbye.
             return own.heard != math.inf
