@@ -35,6 +35,7 @@ KERNELS = (
     "polevpn_trio.kcp.byte_queue",
     "polevpn_trio.kcp.congestion.base",
     "polevpn_trio.kcp.congestion.base_loss",
+    "polevpn_trio.kcp.congestion.competition",
     "polevpn_trio.kcp.congestion.bbr",
     "polevpn_trio.kcp.congestion.windowed_filter",
     "polevpn_trio.kcp.conversation",

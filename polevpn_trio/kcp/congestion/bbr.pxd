@@ -2,6 +2,7 @@ cimport cython
 
 from polevpn_trio.kcp.congestion.base cimport AckEvent, CongestionControl
 from polevpn_trio.kcp.congestion.base_loss cimport BaseLoss
+from polevpn_trio.kcp.congestion.competition cimport Competition
 from polevpn_trio.kcp.congestion.windowed_filter cimport WindowedMinimum
 
 cdef int _STARTUP
@@ -10,6 +11,7 @@ cdef int _DOWN
 cdef int _CRUISE
 cdef int _UP
 cdef int _PROBE_RTT
+cdef int _COMPETE
 cdef double _STARTUP_GAIN
 cdef double _BURST_GAIN
 cdef double _DOWN_GAIN
@@ -45,6 +47,8 @@ cdef double _CONTRAST_RATE
 cdef double _CONTRAST_LOSS
 cdef double _LOW_TIME
 cdef double _LONGEST_DOWN
+cdef double _CALM_TIME
+cdef double _COMPETE_LOSS
 cdef double _LEAST_RTT
 cdef double _NEVER
 
@@ -52,6 +56,7 @@ cdef double _NEVER
 cdef class Bbr(CongestionControl):
     cdef readonly int phase
     cdef readonly BaseLoss loss
+    cdef Competition _competition
     cdef object _chance
     cdef int _packet
     cdef WindowedMinimum _min_rtt
@@ -96,11 +101,13 @@ cdef class Bbr(CongestionControl):
     cdef double _probe_rtt_done
     cdef double _probed_rtt
     cdef double _probed_delay
+    cdef double _probed_at
     cdef bint _learned
 
     @cython.locals(best=double)
     cpdef double rate(self) noexcept
 
+    @cython.locals(others=double)
     cpdef double least_rtt(self) noexcept
 
     @cython.locals(rate=double, unused=double)
@@ -134,12 +141,17 @@ cdef class Bbr(CongestionControl):
     )
     cdef _end_round(self, AckEvent event)
 
+    @cython.locals(competition=Competition, calm=bint)
+    cdef _end_round_of_compete(self, double queue, AckEvent event)
+
     cdef void _look_at_loss_when_low(self, double now) noexcept
 
     cdef void _end_round_of_startup(self, double queue, double now) noexcept
 
     @cython.locals(rate=double, packets=double)
     cdef double _standing_queue(self) noexcept
+
+    cdef double _noise(self) noexcept
 
     cdef void _slow_down(self) noexcept
 
@@ -153,11 +165,12 @@ cdef class Bbr(CongestionControl):
     @cython.locals(now=double, learned=bint, drained=bint)
     cdef _advance(self, AckEvent event)
 
+    @cython.locals(far=bint)
     cdef bint _is_far(self, double now) noexcept
 
     cdef _begin_probe_rtt(self, AckEvent event)
 
-    @cython.locals(now=double)
+    @cython.locals(now=double, queue=double, stands=bint)
     cdef _probe_rtt(self, AckEvent event)
 
     cdef double _sending_rate(self) noexcept

@@ -17,6 +17,8 @@ lose packets for no reason of ours:
 * **A queue is seen, not awaited.** The receiver's clock tells how much longer datagrams take in
   our direction than they did at best. Startup ends as soon as a queue stands, UP likewise, and
   a steady queue is worked off by pacing a little below the estimate.
+* **A queue that others keep is left alone.** While one stands that PROBE_RTT does not find to be
+  the path itself, COMPETE sends as BBR version 1 does, whatever the queue (`competition.py`).
 """
 
 from __future__ import annotations
@@ -26,15 +28,11 @@ import random
 
 from polevpn_trio.kcp.congestion.base import AckEvent, CongestionControl
 from polevpn_trio.kcp.congestion.base_loss import BaseLoss
+from polevpn_trio.kcp.congestion.competition import CALM_TIME, COMPETE_LOSS, Competition
 from polevpn_trio.kcp.congestion.windowed_filter import WindowedMinimum
 
-STARTUP = 0
-DRAIN = 1
-DOWN = 2
-CRUISE = 3
-UP = 4
-PROBE_RTT = 5
-PHASES = ("startup", "drain", "down", "cruise", "up", "probe_rtt")
+STARTUP, DRAIN, DOWN, CRUISE, UP, PROBE_RTT, COMPETE = range(7)
+PHASES = ("startup", "drain", "down", "cruise", "up", "probe_rtt", "compete")
 
 STARTUP_GAIN = 2.77
 BURST_GAIN = 16.0
@@ -104,16 +102,9 @@ LOW_TIME = 0.3
 """Seconds that DOWN goes on at most to learn what is lost at a low rate."""
 LONGEST_DOWN = 1.5
 
-_STARTUP = STARTUP
-_DRAIN = DRAIN
-_DOWN = DOWN
-_CRUISE = CRUISE
-_UP = UP
-_PROBE_RTT = PROBE_RTT
-_STARTUP_GAIN = STARTUP_GAIN
-_BURST_GAIN = BURST_GAIN
-_DOWN_GAIN = DOWN_GAIN
-_MEASURE_GAIN = MEASURE_GAIN
+_STARTUP, _DRAIN, _DOWN, _CRUISE, _UP, _PROBE_RTT, _COMPETE = range(7)
+_STARTUP_GAIN, _BURST_GAIN = STARTUP_GAIN, BURST_GAIN
+_DOWN_GAIN, _MEASURE_GAIN = DOWN_GAIN, MEASURE_GAIN
 _UP_GAIN = UP_GAIN
 _UP_QUEUE = UP_QUEUE
 _LEAST_UP_GAIN = LEAST_UP_GAIN
@@ -136,8 +127,7 @@ _IDLE_ROUNDS = IDLE_ROUNDS
 _FULL = FULL
 _PROBE_RTT_INTERVAL = PROBE_RTT_INTERVAL
 _PROBE_RTT_TIME = PROBE_RTT_TIME
-_FAR_ROUNDS = FAR_ROUNDS
-_FAR_TIME = FAR_TIME
+_FAR_ROUNDS, _FAR_TIME = FAR_ROUNDS, FAR_TIME
 _LEAST_CUT = LEAST_CUT
 _FURTHER_CUT = FURTHER_CUT
 _CUT_TIME = CUT_TIME
@@ -145,6 +135,8 @@ _CONTRAST_RATE = CONTRAST_RATE
 _CONTRAST_LOSS = CONTRAST_LOSS
 _LOW_TIME = LOW_TIME
 _LONGEST_DOWN = LONGEST_DOWN
+_CALM_TIME = CALM_TIME
+_COMPETE_LOSS = COMPETE_LOSS
 _LEAST_RTT = 1e-5
 _NEVER = math.inf
 
@@ -159,6 +151,7 @@ class Bbr(CongestionControl):
         super().__init__()
         self.phase = STARTUP
         self.loss = BaseLoss()
+        self._competition = Competition()
         self._chance = chance
         self._packet = packet
         self._min_rtt = WindowedMinimum(MIN_RTT_WINDOW)
@@ -216,6 +209,7 @@ class Bbr(CongestionControl):
         self._probe_rtt_done = 0.0
         self._probed_rtt = _NEVER
         self._probed_delay = _NEVER
+        self._probed_at = -_NEVER
         self._learned = False
         self.window = INITIAL_PACKETS * packet
         self.pacing_rate = self.window / 0.020
@@ -226,8 +220,11 @@ class Bbr(CongestionControl):
         return best if best < self._ceiling else self._ceiling
 
     def least_rtt(self) -> float:
-        """Give the round trip without a queue, in seconds; 0 before the first."""
-        return self._min_rtt.value if self._min_rtt.value < _NEVER else 0.0
+        """Give the round trip without a queue of ours, in seconds; 0 before the first."""
+        if self._min_rtt.value == _NEVER:
+            return 0.0
+        others = self._competition.queue if self.phase == _COMPETE else 0.0
+        return self._min_rtt.value + others
 
     def headroom(self) -> float:
         """Give the share of the path's rate that was not in use of late; 1 if that is unknown."""
@@ -415,6 +412,12 @@ class Bbr(CongestionControl):
                     self._enter(_DOWN, event)
                 self._phase_rate_before = self._phase_rate
                 self._phase_rate = self._round_rate
+        elif phase == _COMPETE:
+            self._end_round_of_compete(queue, event)
+        if phase in (_STARTUP, _DRAIN):
+            self._competition.forget()
+        elif phase in (_DOWN, _CRUISE) and self._phase_rounds >= 2:
+            self._competition.look(queue, self._queue_limit(_QUEUE_SHARE, 0.005))
         far = 1.5 * min_rtt + 0.010 < self._round_rtt < _NEVER
         if far or (phase == _DOWN and queue > self._standing_queue()):
             self._far_rounds += 1
@@ -426,6 +429,23 @@ class Bbr(CongestionControl):
         self._round_queue = self._round_rtt = _NEVER
         self._pacing_before = self._round_pacing
         self._round_pacing = self.pacing_rate
+
+    def _end_round_of_compete(self, queue: float, event: AckEvent) -> None:
+        competition = self._competition
+        competition.take_turn(queue, self._queue_limit(_QUEUE_SHARE, 0.005), self._round_limited)
+        if competition.is_over():
+            self._enter(_DOWN, event)
+        elif competition.turn == 0:
+            if competition.is_busy():
+                self._rate_before = self._rate_now
+                self._rate_now = self._round_rate
+            if self.loss.is_enough():
+                if self.loss.sample_share() > self.loss.share + _COMPETE_LOSS:
+                    self._slow_down()
+                self.loss.begin()
+            calm = competition.is_calm(self._noise())
+            if calm and event.now - self._probed_at > _CALM_TIME:
+                self._begin_probe_rtt(event)
 
     def _look_at_loss_when_low(self, now: float) -> None:
         if not self.loss.is_enough():
@@ -471,6 +491,10 @@ class Bbr(CongestionControl):
         rate = self.rate()
         packets = 3 * self._packet / rate if rate > 0 else 0.0
         return 0.0015 + self._min_rtt.value / 64 + packets + _STANDING_JITTER * self._jitter
+
+    def _noise(self) -> float:
+        """Tell by how many seconds the least queue of a round trip may vary by itself."""
+        return 0.002 + _STANDING_JITTER * self._jitter
 
     def _slow_down(self) -> None:
         """Take the rate of this round for that of the path: it has become slower."""
@@ -549,11 +573,15 @@ class Bbr(CongestionControl):
             elif now >= self._probe_up_at and not self._limited:
                 self._enter(_UP, event)
                 self._phase_rate = self._phase_rate_before = self.rate()
+        elif self.phase == _COMPETE:
+            if now - self._near_min_at > _PROBE_RTT_INTERVAL:
+                self._begin_probe_rtt(event)
         elif self.phase == _PROBE_RTT:
             self._probe_rtt(event)
 
     def _is_far(self, now: float) -> bool:
-        return self._far_rounds >= _FAR_ROUNDS and now - self._near_min_at > _FAR_TIME
+        far = self._far_rounds >= _FAR_ROUNDS or self._competition.standing >= _FAR_ROUNDS
+        return far and now - self._near_min_at > _FAR_TIME
 
     def _begin_probe_rtt(self, event: AckEvent) -> None:
         self._enter(_PROBE_RTT, event)
@@ -576,12 +604,23 @@ class Bbr(CongestionControl):
             if event.one_way < self._probed_delay:
                 self._probed_delay = event.one_way
         if now >= self._probe_rtt_done and self._probed_rtt < _NEVER:
+            queue = self._probed_rtt - self._min_rtt.value
+            if self._probed_delay < _NEVER:
+                queue = self._probed_delay - self._min_delay.value
+            self._probed_at = self._near_min_at = now
+            self._far_rounds = 0
+            stands = queue > self._queue_limit(_QUEUE_SHARE, 0.005)
+            if stands and self._competition.varies(queue, self._noise()):
+                self._ceiling = _NEVER
+                self._cuts = 0
+                self._competition.begin(queue)
+                self._enter(_COMPETE, event)
+                return
+            self._competition.forget()
             if self._probed_rtt > self._min_rtt.value:
                 self._min_rtt.restart(self._probed_rtt, now)
                 if self._probed_delay < _NEVER:
                     self._min_delay.restart(self._probed_delay, now)
-            self._near_min_at = now
-            self._far_rounds = 0
             self._enter(_CRUISE, event)
             self._probe_up_at = now
 
@@ -632,6 +671,8 @@ class Bbr(CongestionControl):
         elif phase == _PROBE_RTT:
             gain = 1.0
             window = self._in_flight_for(0.5)
+        elif phase == _COMPETE:
+            gain = self._competition.gain
         else:
             gain = self._cruise_gain
         self.window = int(window)

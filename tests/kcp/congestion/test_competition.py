@@ -34,8 +34,16 @@ def share(world: SharedWorld, first: Callable[[], int], second: Callable[[], int
     return bytes_first / (bytes_first + bytes_second)
 
 
-@pytest.mark.parametrize("kind", [Always, Cubic])
-@pytest.mark.parametrize(("rival", "least", "most"), [(PlainBbr, 0.1, 0.5), (Cubic, 0.22, 0.8)])
+@pytest.mark.parametrize(
+    ("kind", "rival", "least", "most"),
+    [
+        (Always, PlainBbr, 0.28, 0.5),
+        (Always, Cubic, 0.35, 0.6),
+        # Plain CUBIC has less beside plain BBR.
+        (Cubic, PlainBbr, 0.11, 0.5),
+        (Cubic, Cubic, 0.3, 0.6),
+    ],
+)
 def test_neither_a_tunnel_nor_plain_tcp_beside_it_starves(
     kind: type[Always | Cubic], rival: type[PlainBbr | Cubic], least: float, most: float
 ) -> None:
@@ -43,6 +51,22 @@ def test_neither_a_tunnel_nor_plain_tcp_beside_it_starves(
     tunnel = inside(world, world.near, kind)
     plain = rival(world, world.add_host())
     assert least < share(world, tunnel, lambda: plain.acked * FULL_PACKET) < most
+
+
+@pytest.mark.parametrize("tunnels", [1, 2])
+def test_tunnels_compete_no_longer_when_the_rival_is_gone(tunnels: int) -> None:
+    world = SharedWorld(0, PATH)
+    ends = [world.near, *(world.add_tunnel() for _ in range(tunnels - 1))]
+    flows = [inside(world, end, Always) for end in ends]
+    plain = PlainBbr(world, world.add_host())
+    world.run(8)
+    assert "compete" in [end.conversation.statistics().congestion["phase"] for end in ends]
+    plain.stop()
+    world.run(5)
+    assert "compete" not in [end.conversation.statistics().congestion["phase"] for end in ends]
+    before = sum(flow() for flow in flows)
+    world.run(3)
+    assert (sum(flow() for flow in flows) - before) * 8 / 3 > 0.85 * RATE
 
 
 def test_two_tunnels_share_alike() -> None:

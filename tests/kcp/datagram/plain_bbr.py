@@ -71,9 +71,14 @@ class PlainBbr:
         self._probe_round = 0
         self._next_burst = world.now
         self._timer = math.inf
+        self._stopped = False
         near.peer.on_packet = lambda packet: near.peer.send(packet[:ACK_BYTES])
         near.on_packet = self._take_ack
         self._send()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._stopped = True
 
     def _rate(self) -> float:
         return self._rates[0][1] if self._rates else 0.0
@@ -201,6 +206,8 @@ class PlainBbr:
         return max(LEAST_BURST, int(self._pacing() * BURST_TIME))
 
     def _send(self) -> None:
+        if self._stopped:
+            return
         now = self._world.now
         room = min(int(self._window) - len(self._flying), self._burst())
         if room > 0 and now >= self._next_burst:
