@@ -223,6 +223,7 @@ def test_on_a_short_path_the_acknowledgement_travels_with_the_answer(
         queue.frames.append(frame(ipv4(17, 100)))
         while near_queue.frames or far_queue.frames or not (near.all_arrived and far.all_arrived):
             now += 0.1
+            assert now < 10
             for end, other in ((near, far), (far, near)):
                 if datagrams := poll(end, now):
                     take(other, *datagrams, now=now + rtt / 2)
