@@ -289,6 +289,8 @@ class TlsStream(trio.abc.Stream):
     async def _wait_writable(self) -> None:
         """Wait until the socket takes more; who sends may meet who waits in `finish`."""
         async with self._writable:
+            if self._socket.fileno() == -1:
+                raise trio.ClosedResourceError("another task closed this stream")
             await trio.lowlevel.wait_writable(self._socket)
 
     def _write_nowait(self, records: memoryview) -> int:

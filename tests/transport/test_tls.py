@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,29 @@ def test_who_sends_may_meet_who_waits_for_the_kernel_to_pass_on_what_it_has(
             count += 10_000_000
             while count:
                 count -= len(await server.receive_some())
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_all_who_wait_for_the_socket_are_told_when_it_is_closed(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        while client.ready and client.takes_more():
+            client.send_nowait(bytes(10_000))
+        told = 0
+
+        async def be_told(wait: Callable[[], Awaitable[None]]) -> None:
+            nonlocal told
+            with pytest.raises(trio.ClosedResourceError):
+                await wait()
+            told += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(be_told, client.finish)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(be_told, partial(client.send_all, bytes(10_000_000)))
+            await trio.testing.wait_all_tasks_blocked()
+            client.close()
+        assert told == 2
 
     over_stream(certificates.ecdsa, body)
 
