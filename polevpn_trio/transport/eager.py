@@ -67,8 +67,8 @@ class EagerReads(trio.abc.Instrument):
         """Call the reader whenever there is something to read, until `remove`."""
         if fd in self._readers:
             raise trio.BusyResourceError("another task is reading this descriptor")
-        self._readers[fd] = reader
         self._epoll.register(fd, select.EPOLLIN)
+        self._readers[fd] = reader
 
     def close_descriptor(self, fd: int) -> None:
         """End the reader of a descriptor that is about to be closed."""

@@ -26,15 +26,17 @@ from polevpn_trio.transport.path_governor import PathGovernor
 from polevpn_trio.transport.tcp import FIRST_LIMIT, NotSentLimit, limit_rate, restart_bbr
 from polevpn_trio.transport.tcp_info import TcpStatistics, read_path, read_tcp_info
 from polevpn_trio.transport.tls_records import MOST_RECORD_BYTES
-from polevpn_trio.transport.tls_session import TlsHandshake, TlsSession, watch_secrets
-
-RECEIVE_SIZE = 131_072
-"""Bytes offered to one receive: eight full TLS records, about what a TCP receive brings."""
+from polevpn_trio.transport.tls_session import (
+    MOST_AT_ONCE,
+    TlsHandshake,
+    TlsSession,
+    watch_secrets,
+)
 
 SEAL_SIZE = 131_072
 """Bytes that are sealed, and given to the kernel, in one go."""
 
-_received = bytearray(MOST_RECORD_BYTES + RECEIVE_SIZE)
+_received = bytearray(MOST_RECORD_BYTES + MOST_AT_ONCE)
 _opened = bytearray(len(_received) + MOST_RECORD_BYTES)
 """What all streams of this process, which are in one thread, receive into: a part of a record that
 was there before, and what comes; and the data in it."""
@@ -183,6 +185,8 @@ class TlsStream(trio.abc.Stream):
             return goes_on
 
         if not self._over or serve():
+            if self._shut_down:
+                raise trio.ClosedResourceError("this side has ended the stream")
             await eager.while_readable(self._socket.fileno(), serve)
 
     def receive_view_nowait(self) -> memoryview | None:
@@ -201,7 +205,9 @@ class TlsStream(trio.abc.Stream):
             held = len(self._part)
             _received[:held] = self._part
             try:
-                count = self._socket.recv_into(memoryview(_received)[held:])
+                count = self._socket.recv_into(
+                    memoryview(_received)[held : held + session.most_at_once]
+                )
             except BlockingIOError:
                 return None
             except (ConnectionResetError, BrokenPipeError):
@@ -435,6 +441,8 @@ class TlsStream(trio.abc.Stream):
             try:
                 if not self._socket.recv_into(_received):
                     return
+                # Who sends fast enough leaves nothing to wait for.
+                await trio.lowlevel.checkpoint()
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
             except (OSError, trio.ClosedResourceError):

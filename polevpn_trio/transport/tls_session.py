@@ -48,7 +48,8 @@ SUITES = {
 """OpenSSL's names of suites that records can be made of here: key bytes, and the hash of HKDF."""
 
 MOST_KEY_UPDATES = 32
-"""New keys that a peer may take without any data in between. OpenSSL allows any number, Go 16."""
+"""New keys that a peer may take without any data in between, and in what is opened in one go: they
+cost as much as hundreds of records. OpenSSL allows any number, Go 16 without data."""
 
 MOST_CANCELLATIONS = 4
 """Alerts of the one kind that changes nothing, without data in between; OpenSSL allows as many."""
@@ -89,6 +90,19 @@ _ALERT_NAMES = {
     120: "no application protocol",
 }
 
+MOST_AT_ONCE = 131_072
+"""Bytes that our records are read in at a time: eight full ones, about what a receive brings."""
+
+MOST_FOR_OPENSSL = 16_384
+"""The same where OpenSSL opens them: it takes 0.1 ms for each 27 bytes that change a key, and never
+refuses to."""
+
+MOST_UNFRUITFUL_BYTES = 65_536
+"""Bytes without any data in them that OpenSSL is given: of a record, all comes in the end."""
+
+MOST_ANSWER_BYTES = 4096
+"""Bytes of answers of OpenSSL that may wait for a peer that does not read them."""
+
 _LABELS = (b"CLIENT_TRAFFIC_SECRET_0", b"SERVER_TRAFFIC_SECRET_0")
 """Names of the secrets of each direction's first keys, as OpenSSL tells them."""
 
@@ -116,6 +130,8 @@ class TlsSession(ABC):
     answers = b""
     """Records that are to be sent for what was received. They leave with the next data, unless
     somebody sends them before, and empties this."""
+    most_at_once = MOST_AT_ONCE
+    """Bytes to receive at a time, beside the beginning of a record that was left."""
 
     @abstractmethod
     def open_untrusted(self, source: bytearray, size: int, target: bytearray) -> int:
@@ -185,7 +201,7 @@ class OwnRecords(TlsSession):
             filled = opener.open_untrusted(source, start, size, target, filled)
             start = opener.consumed
             if filled > before:
-                self._updates = self._cancellations = 0
+                self._cancellations = 0
             # The last that was opened may be another than one of data.
             opened = opener.sequence - number - (opener.kind != 0 or opener.failure != 0)
             if self._message and (opened > 0 or filled > before):
@@ -197,6 +213,8 @@ class OwnRecords(TlsSession):
                 break
             else:
                 self._take_control_untrusted(opener.kind, opener.control)
+        if filled:
+            self._updates = 0
         self.consumed = start
         return filled
 
@@ -302,8 +320,11 @@ class OwnRecords(TlsSession):
 class OpenSslRecords(TlsSession):
     """Records by OpenSSL, through buffers in memory."""
 
+    most_at_once = MOST_FOR_OPENSSL
+
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection = connection
+        self._unfruitful = 0
 
     def open_untrusted(self, source: bytearray, size: int, target: bytearray) -> int:
         """Give OpenSSL all that was received, and take what data it has."""
@@ -322,6 +343,12 @@ class OpenSslRecords(TlsSession):
             self.failure = reason_of(error)
         # Such as that it does not renegotiate.
         self.answers = self._taken_out()
+        self._unfruitful = 0 if filled else self._unfruitful + size
+        if len(self.answers) > MOST_ANSWER_BYTES:
+            self.answers = b""
+            self.failure = "TLS: the peer does not read what is answered"
+        elif self._unfruitful > MOST_UNFRUITFUL_BYTES and not self.failure:
+            self.failure = f"TLS: no data in {self._unfruitful} bytes"
         return filled
 
     def seal(self, data: Buffer) -> memoryview:

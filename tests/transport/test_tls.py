@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import select
 import socket
@@ -17,9 +18,10 @@ import trio.testing
 from OpenSSL import SSL
 
 from polevpn_trio.errors import HostError, LinkLost
-from polevpn_trio.transport import tls, tls_link, tls_session
+from polevpn_trio.transport import eager, tls, tls_link, tls_session
 from polevpn_trio.transport.tls import TlsStream, client_context, server_context
 from polevpn_trio.transport.tls_link import TlsLink
+from polevpn_trio.transport.tls_records import MOST_CONTENT
 from polevpn_trio.transport.tls_session import OpenSslRecords, OwnRecords, TlsHandshake
 
 
@@ -200,6 +202,63 @@ def test_a_peer_that_never_ends_its_side_is_left_in_the_end(
             nursery.cancel_scope.cancel()
         assert client._socket.fileno() == -1
         assert await server.receive_some() == b""
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_who_sends_without_a_pause_while_we_linger_leaves_others_their_turns(
+    certificates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "_received", bytearray(100))
+
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        plain = server._socket
+        client.shut_down()
+        size = plain.send(bytes(10_000))
+        plain.shutdown(socket.SHUT_WR)
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            await client.linger()
+            nursery.cancel_scope.cancel()
+        assert turns >= size // 100
+
+    over_stream(certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_nobody_waits_for_what_a_stream_that_was_ended_could_bring(
+    eagerly: bool, certificates: Any
+) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        with eager.reading_eagerly() if eagerly else contextlib.nullcontext():
+            for end in (client.shut_down, client.close):
+                end()
+                with pytest.raises(trio.ClosedResourceError):
+                    await client.while_readable(lambda: True)
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_no_more_is_read_at_a_time_than_who_opens_it_can_in_one_turn(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        most = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_all, bytes(1 << 20))
+            await trio.sleep(0.02)
+            left = 1 << 20
+            while left:
+                size = len(await server.receive_view())
+                most, left = max(most, size), left - size
+        # With the rest of a record that had begun.
+        assert most <= server._session.most_at_once + MOST_CONTENT
 
     over_stream(certificates.ecdsa, body)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -318,13 +319,76 @@ def test_a_peer_may_take_another_key(wanted: int) -> None:
 
 def test_no_more_key_updates_than_that_without_data() -> None:
     session, peer = our_end(), Peer()
-    received = b"".join(peer.update_key() for _ in range(MOST_KEY_UPDATES))
-    received += peer.say(APPLICATION_DATA, b"data")
-    received += b"".join(peer.update_key() for _ in range(MOST_KEY_UPDATES))
-    assert hear(session, received) == b"data"
+    for _ in range(2):
+        received = b"".join(peer.update_key() for _ in range(MOST_KEY_UPDATES))
+        received += peer.say(APPLICATION_DATA, b"data")
+        assert hear(session, received) == b"data"
+        assert not session.failure
+    hear(session, b"".join(peer.update_key() for _ in range(MOST_KEY_UPDATES)))
     assert not session.failure
     hear(session, peer.update_key())
     assert "key update" in session.failure
+
+
+def test_no_more_key_updates_than_that_in_one_go() -> None:
+    session, peer = our_end(), Peer()
+    pieces = [data(peer, b"x") + peer.update_key() for _ in range(MOST_KEY_UPDATES + 1)]
+    assert hear(session, b"".join(pieces)) == b"x" * len(pieces)
+    assert "key update" in session.failure
+
+
+class ChaChaPeer(Peer):
+    """The client of a session that stays OpenSSL's."""
+
+    def __init__(self, certificates: Any) -> None:
+        pair = certificates.ecdsa
+        context = server_context(pair.cert_file, pair.key_file)
+        context.set_tls13_ciphersuites(b"TLS_CHACHA20_POLY1305_SHA256")
+        server, client = TlsHandshake(context), openssl_end(client_context(), client=True)
+        secrets: dict[bytes, bytes] = {}
+        client.set_app_data(secrets)
+        shake_hands(client, server)
+        self.session = server.take_over()
+        super().__init__(secrets[b"CLIENT_TRAFFIC_SECRET_0"])
+
+    def _new_sealer(self) -> Any:
+        self._sequence = 0
+
+    def say(self, kind: int, content: bytes) -> bytes:
+        header = b"\x17\3\3" + (len(content) + 17).to_bytes(2, "big")
+        iv = int.from_bytes(expand_label(self.secret, "iv", 12, "sha256"), "big")
+        nonce = (iv ^ self._sequence).to_bytes(12, "big")
+        self._sequence += 1
+        cipher = ChaCha20Poly1305(expand_label(self.secret, "key", 32, "sha256"))
+        return header + cipher.encrypt(nonce, content + bytes((kind,)), header)
+
+
+def test_openssl_makes_no_answers_without_end_for_who_does_not_read_them(certificates: Any) -> None:
+    peer = ChaChaPeer(certificates)
+    session = peer.session
+    for _ in range(100):
+        assert hear(session, data(peer, b"x") + peer.update_key(1)) == b"x"
+    assert not session.failure
+    hear(session, b"".join(data(peer, b"x") + peer.update_key(1) for _ in range(100)))
+    assert "does not read" in session.failure
+    assert session.last_words() == b""
+
+
+def test_openssl_does_not_work_without_end_for_who_sends_no_data(certificates: Any) -> None:
+    peer = ChaChaPeer(certificates)
+    session = peer.session
+
+    def update_keys() -> bytes:
+        return b"".join(peer.update_key() for _ in range(600))
+
+    for _ in range(2):
+        hear(session, update_keys())
+        hear(session, update_keys())
+        assert not session.failure
+        assert hear(session, data(peer, b"x")) == b"x"
+    for _ in range(5):
+        hear(session, update_keys())
+    assert session.failure.startswith("TLS: no data in ")
 
 
 def test_tickets_are_skipped_wherever_they_are_cut() -> None:
