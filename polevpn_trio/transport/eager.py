@@ -105,8 +105,13 @@ class EagerReads(trio.abc.Instrument):
         deadline = now + timeout
         while not self._trio_must_run and now < deadline:
             until = deadline
-            if self._timers:
-                until = min(until, self._timers[0][0] - self._ahead)
+            timers = self._timers
+            while timers and timers[0][2].when == math.inf:
+                # What it was for has come: to wake up for that would be in vain.
+                entry, _, timer = heapq.heappop(timers)
+                timer.forget(entry)
+            if timers:
+                until = min(until, timers[0][0] - self._ahead)
             wait = self.moderation.look(now + self._ahead)
             if wait > 0.0 and until > now:
                 time.sleep(min(wait, until - now))
@@ -304,6 +309,11 @@ class Timer:
             except Exception as error:
                 self._failure = error
                 self._stopped.set()
+
+    def forget(self, entry: float) -> None:
+        """Know that an entry is gone, without a look at the time. For `EagerReads`."""
+        if entry == self._queued:
+            self._queued = math.inf
 
     async def run(self) -> None:
         """See to it that ``due`` is called, until `stop`. Raises what it raises."""

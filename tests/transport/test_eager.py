@@ -18,6 +18,7 @@ import trio.testing
 
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.eager import Timer, reading_eagerly, while_readable
+from polevpn_trio.transport.moderation import Moderation
 
 
 @pytest.fixture(params=["eager", "by task"])
@@ -288,6 +289,37 @@ def test_a_timer_calls_when_it_is_due_however_it_was_moved(mode: Mode) -> None:
         assert calls == [("hurried", True), ("kept", True), ("put off", True)]
         assert all(timer.when == math.inf for timer in timers.values())
 
+    trio.run(main)
+
+
+def test_a_timer_that_has_nothing_to_wait_for_any_more_wakes_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float] = []
+
+    class Counting(Moderation):
+        def look(self, now: float) -> float:
+            looks.append(now)
+            return super().look(now)
+
+    async def main() -> None:
+        calls: list[str] = []
+        with reading_eagerly(), trio.fail_after(20):
+            timer = Timer(lambda: calls.append("due"))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(timer.run)
+                await trio.sleep(0.01)
+                timer.set(trio.current_time() + 0.02)
+                timer.set(math.inf)
+                looks.clear()
+                await trio.sleep(0.1)
+                assert len(looks) == 1
+                timer.set(trio.current_time() + 0.02)
+                await trio.sleep(0.05)
+                assert calls == ["due"]
+                timer.stop()
+
+    monkeypatch.setattr(eager, "Moderation", Counting)
     trio.run(main)
 
 
