@@ -393,8 +393,9 @@ class GatewayConnection:
                 raise BadPacket("IP data before login")
             else:
                 # What came before a control frame must not be overtaken by what that does.
-                self._route(packets)
-                packets = []
+                if packets:
+                    self._route(packets)
+                    packets = []
                 refusal = self._control_untrusted(run.command, run.sequence, bytes(run.data))
                 if refusal is not None:
                     return refusal

@@ -78,6 +78,7 @@ cdef class FlowQueue:
     cpdef release_idle(self, double now)
 
     cdef _allocate_nothing(self)
+    cdef _forget_flows(self)
 
     cdef _allocate_flows(self, Py_ssize_t flows, Py_ssize_t limit)
 

@@ -169,15 +169,31 @@ class FlowQueue:
         self._capacity = 0
         self._free = _NONE
         self._free_blocks = 0
-        self._slab = memoryview(bytearray())
-        self._next_block = array("i")
-        self._next_packet = array("i")
-        self._size = array("i")
-        self._queued_at = array("d")
         self._output_object = memoryview(bytearray())
         self._output = self._output_object
         self._output_size = 0
-        self._allocate_flows(0, 0)
+        self._forget_flows()
+        # One view of each type for all: a thousand idle links have two dozen of them each.
+        self._slab = self._output_object
+        self._place = array("B")
+        self._dropping = self._place
+        self._next_block = array("i")
+        self._next_packet = self._size = self._head = self._tail = self._next_block
+        self._deficit = self._next_flow = self._blocks = self._next_block
+        self._before = self._behind = self._holding = self._next_block
+        self._flow_bytes = array("q")
+        self._queued_at = array("d")
+        self._drop_after = self._drop_next = self._queued_at
+        self._count = array("I")
+        self._last_count = self._count
+
+    def _forget_flows(self) -> None:
+        self._new_first = _NONE
+        self._new_last = _NONE
+        self._old_first = _NONE
+        self._old_last = _NONE
+        self._active = 0
+        self._most_blocks = 0
 
     def _allocate_flows(self, flows: int, limit: int) -> None:
         # The first and last packet of each flow, named by their first blocks.
@@ -187,17 +203,12 @@ class FlowQueue:
         self._deficit = array("i", bytes(4 * flows))
         self._place = array("B", bytes(flows))
         self._next_flow = array("i", [_NONE]) * flows
-        self._new_first = _NONE
-        self._new_last = _NONE
-        self._old_first = _NONE
-        self._old_last = _NONE
-        self._active = 0
+        self._forget_flows()
         # Lists of the flows that hold so many blocks.
         self._blocks = array("i", bytes(4 * flows))
         self._before = array("i", [_NONE]) * flows
         self._behind = array("i", [_NONE]) * flows
         self._holding = array("i", [_NONE]) * (limit + 1)
-        self._most_blocks = 0
         # CoDel: since when it is time to drop, when next, and how often so far.
         self._drop_after = array("d", [_NEVER]) * flows
         self._drop_next = array("d", bytes(8 * flows))

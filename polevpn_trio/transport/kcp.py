@@ -154,6 +154,7 @@ class KcpLink(Link):
         self._consume: Consume | None = None
         self._consume_packets: ConsumePackets | None = None
         self._at_leisure = False
+        self._in_turn = False
         self._rest: Awaitable[None] | None = None
         self._progress = trio.Event()
         self._settled: trio.Event | None = None
@@ -256,6 +257,9 @@ class KcpLink(Link):
 
     def flush(self) -> None:
         """Send what is due; what goes wrong with that ends this link alone."""
+        if self._in_turn:
+            # It ends in that.
+            return
         try:
             self._flush()
         except Exception as error:
@@ -268,6 +272,30 @@ class KcpLink(Link):
         conversation = self._conversation
         packets = self._packets
         now = self._time()
+        if packets is not None and packets.at_rest and self._only_heartbeats():
+            self._send_stream(now)
+            packets_due = math.inf
+        else:
+            packets_due = self._send_both(packets, now)
+        if self._blocked:
+            self._timer.stop()
+        else:
+            self._timer.set(min(self._next_turn(now), packets_due))
+        self._progress.set()
+        if self._settled is not None and (packets is None or packets.all_arrived):
+            self._settled.set()
+        if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
+            self._fail(LinkLost("the peer acknowledges nothing"))
+
+    def _only_heartbeats(self) -> bool:
+        """Tell whether a channel at rest need not be looked at: with a thousand gateways, what is
+        done for each heartbeat counts."""
+        source = self._source
+        in_use = self._in_stream or self._held_until is not None
+        return not in_use and (source is None or not source.waiting)
+
+    def _send_both(self, packets: PacketChannel | None, now: float) -> float:
+        """Send what is due of packets and stream; tell when packets are due again."""
         carriage = self._carriage
         if carriage is not None and (now >= carriage.look_at or self._held_until is not None):
             self._choose_way(carriage, now)
@@ -283,15 +311,7 @@ class KcpLink(Link):
         if now >= self._note_path_at:
             self._note_path_at = now + PATH_SECONDS
             eager.note_path(self._least_rtt(), now)
-        if self._blocked:
-            self._timer.stop()
-        else:
-            self._timer.set(min(self._next_turn(now), packets_due))
-        self._progress.set()
-        if self._settled is not None and (packets is None or packets.all_arrived):
-            self._settled.set()
-        if conversation.dead_link and now - self.heard > DEAD_LINK_SILENCE:
-            self._fail(LinkLost("the peer acknowledges nothing"))
+        return packets_due
 
     def _choose_way(self, carriage: Carriage, now: float) -> None:
         """Let packets travel the way that is best, once all that went the other way are there."""
@@ -460,6 +480,7 @@ class KcpLink(Link):
 
     def end_turn(self) -> None:
         """Hand on what came in order, then acknowledge: whom it is for should not wait for that."""
+        self._in_turn = True
         try:
             stream = self._conversation.lend()
             if stream and self._consume is not None:
@@ -467,12 +488,14 @@ class KcpLink(Link):
                 self._rest = self._consume(stream)
             if self._rest is None:
                 self._rest = self._hand_on_packets()
+            self._in_turn = False
             if self._rest is not None:
                 self._at_leisure = False
                 self._session.wake()
             self._flush()
             self._note_goodbye()
         except Exception as error:
+            self._in_turn = False
             self._fail(error)
 
     def _note_goodbye(self) -> None:

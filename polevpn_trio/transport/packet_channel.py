@@ -3,10 +3,14 @@
 Packets wait in the queue until the conversation has room for them, so that what leaves next is
 decided as late as can be. With peers that have ``fec``, repairs follow its datagrams, and lost
 ones that repairs made up for are handed to it like those that came. No I/O happens here.
+
+A router may have a thousand gateways of which few send anything. What a channel consists of is
+therefore made when its first packet comes, and a channel `at_rest` need not be looked at.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from array import array
 
@@ -21,6 +25,11 @@ from polevpn_trio.forwarding.statistics import FlowQueueStatistics
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.datagram.conversation import DatagramConversation
 from polevpn_trio.kcp.datagram.statistics import DatagramStatistics
+from polevpn_trio.kcp.datagram.wire import HEADER_SIZE, ITEM_SIZE
+
+REST_SECONDS = 10.0
+"""Seconds without a packet, either way, after which a channel may come to rest: all parts of it
+have given back by then what memory they needed for the last ones."""
 
 
 @attrs.frozen
@@ -30,6 +39,15 @@ class PacketChannelStatistics:
     conversation: DatagramStatistics
     queue: FlowQueueStatistics
     repair: RepairStatistics | None
+
+
+@attrs.frozen
+class _Parts:
+    """What carries the packets once there are any."""
+
+    control: Bbr
+    conversation: DatagramConversation
+    repair: RepairLayer | None
 
 
 class PacketChannel:
@@ -57,47 +75,72 @@ class PacketChannel:
     ) -> None:
         chance = chance or random.SystemRandom()
         self._offered: bytes | bytearray | memoryview = b""
-        size = min(mtu, widest - REPAIR_OVERHEAD)
         self._queue = FlowQueue(chance.getrandbits(64), queue_bytes)
-        self._control = Bbr(size + overhead, random.Random(chance.getrandbits(64)))
-        self._conversation = DatagramConversation(
-            self._queue,
-            self._control,
-            command,
-            size,
-            window,
-            overhead,
-            output,
-        )
+        self._seed = chance.getrandbits(64)
+        self._command = command
+        self._mtu = min(mtu, widest - REPAIR_OVERHEAD)
+        self._window = window
         self._overhead = overhead
-        self._repair = None if repair_share is None else RepairLayer(size, repair_share)
+        self._output = output
+        self._repair_share = repair_share
+        self._parts: _Parts | None = None
+        self.at_rest = True
+        """Nothing is under way or due, nor will be until `enqueue`, or until a datagram of this
+        conversation has come: `poll_datagrams` has nothing to do until then."""
+        # When a packet was last taken, from either side.
+        self._used_at = -math.inf
         # Repairs that the last datagrams left to be sent.
         self._repairs = 0
-        self.datagrams: bytearray = self._conversation.datagrams
+        self.datagrams: bytearray = output.datagrams
         """The datagrams of the last `poll_datagrams`, back to back."""
-        self.sizes: array[int] = self._conversation.sizes
+        self.sizes: array[int] = output.sizes
         """Their sizes."""
+
+    def _make_parts(self) -> _Parts:
+        control = Bbr(self._mtu + self._overhead, random.Random(self._seed))
+        conversation = DatagramConversation(
+            self._queue,
+            control,
+            self._command,
+            self._mtu,
+            self._window,
+            self._overhead,
+            self._output,
+        )
+        share = self._repair_share
+        repair = None if share is None else RepairLayer(self._mtu, share)
+        return _Parts(control, conversation, repair)
+
+    def _rouse(self) -> _Parts:
+        self.at_rest = False
+        if self._parts is None:
+            self._parts = self._make_parts()
+        return self._parts
 
     @property
     def largest_packet(self) -> int:
         """Bytes of the largest IP packet that fits one datagram."""
-        return self._conversation.largest_packet
+        return self._mtu - HEADER_SIZE - ITEM_SIZE
 
     @property
     def smoothed_rtt(self) -> float:
         """Seconds; 0 before the first sample."""
-        return self._conversation.smoothed_rtt
+        return 0.0 if self._parts is None else self._parts.conversation.smoothed_rtt
 
     @property
     def all_arrived(self) -> bool:
         """Whether nothing waits here, and the peer lacks nothing that was sent."""
-        return not self._offered and self._queue.queued == 0 and self._conversation.all_arrived
+        parts = self._parts
+        idle = parts is None or parts.conversation.all_arrived
+        return idle and not self._offered and self._queue.queued == 0
 
     def path_counters(self) -> tuple[int, int, float]:
         """Give datagrams sent up to the newest acknowledged, how many of them did not come by
         themselves, and the shortest round trip of late in seconds (0 if there was none)."""
-        sent, arrived, _, _ = self._conversation.path_counters()
-        return sent, sent - arrived, self._control.least_rtt()
+        if self._parts is None:
+            return 0, 0, 0.0
+        sent, arrived, _, _ = self._parts.conversation.path_counters()
+        return sent, sent - arrived, self._parts.control.least_rtt()
 
     def enqueue(self, frames: bytes | bytearray | memoryview, now: float) -> None:
         """Queue whole frames with one ordinary packet each; who has too much loses some.
@@ -105,6 +148,8 @@ class PacketChannel:
         The next `poll_datagrams` must follow soon: frames that nothing waits before need not go
         through the queue, and are kept till then.
         """
+        self._rouse()
+        self._used_at = now
         if self._offered:
             self._queue.enqueue_batch(self._offered, now)
             self._offered = b""
@@ -115,9 +160,12 @@ class PacketChannel:
 
     def poll_datagrams(self, now: float) -> int:
         """Make the datagrams that are due; returns how many. Call it until it gives 0."""
-        conversation = self._conversation
-        repair = self._repair
-        if repair is not None and (count := self._poll_repairs(repair, now)):
+        parts = self._parts
+        if parts is None:
+            return 0
+        conversation = parts.conversation
+        repair = parts.repair
+        if repair is not None and (count := self._poll_repairs(parts, repair, now)):
             return count
         if self._offered:
             if not conversation.offer(self._offered):
@@ -137,44 +185,50 @@ class PacketChannel:
             if rest:
                 self._queue.enqueue_batch(rest, now)
             self._queue.release_idle(now)
-            self._queue.follow_path(self._control.least_rtt())
+            self._queue.follow_path(parts.control.least_rtt())
+            if now - self._used_at >= REST_SECONDS:
+                self.at_rest = self.all_arrived and self.next_timeout() == math.inf
         return count
 
-    def _poll_repairs(self, repair: RepairLayer, now: float) -> int:
+    def _poll_repairs(self, parts: _Parts, repair: RepairLayer, now: float) -> int:
         """Give the repairs that follow the last datagrams, or else those that are due."""
+        conversation = parts.conversation
         if now >= repair.adapt_at:
-            loss = self._control.loss
+            loss = parts.control.loss
             repair.adapt(
-                PathCounters(*self._conversation.path_counters()),
+                PathCounters(*conversation.path_counters()),
                 BaseLoss(loss.share, loss.known),
-                self._conversation.smoothed_rtt,
+                conversation.smoothed_rtt,
                 now,
-                self._control.headroom(),
+                parts.control.headroom(),
             )
-            self._conversation.repair_wait = repair.wait
+            conversation.repair_wait = repair.wait
         count, self._repairs = self._repairs, 0
         if count == 0 and repair.next_timeout() <= now:
             count = repair.poll_repairs(now)
         if count:
             self.datagrams, self.sizes = repair.repairs, repair.repair_sizes
             size = sum(self.sizes[:count]) + count * self._overhead
-            self._conversation.charge_repair(size, now)
+            conversation.charge_repair(size, now)
         return count
 
     def least_rtt(self) -> float:
         """Give the round trip without a queue, in seconds; 0 before the first."""
-        return self._control.least_rtt()
+        return 0.0 if self._parts is None else self._parts.control.least_rtt()
 
     def take_oversize(self) -> bytes:
         """Give the frames whose packets are too large for the conversation, and forget them."""
-        return self._conversation.take_oversize()
+        return b"" if self._parts is None else self._parts.conversation.take_oversize()
 
     def next_timeout(self) -> float:
         """Tell when to call `poll_datagrams`: inf if there is no need."""
-        due = self._conversation.next_timeout()
-        if self._repair is None:
+        parts = self._parts
+        if parts is None:
+            return math.inf
+        due = parts.conversation.next_timeout()
+        if parts.repair is None:
             return due
-        return 0.0 if self._repairs else min(due, self._repair.next_timeout())
+        return 0.0 if self._repairs else min(due, parts.repair.next_timeout())
 
     def receive_datagrams_untrusted(
         self,
@@ -184,10 +238,19 @@ class PacketChannel:
         now: float,
     ) -> int:
         """Take datagrams that lie back to back; returns how many belong to conversation 0."""
-        conversation = self._conversation
+        parts = self._parts
+        if parts is None:
+            if _all_of_conversation_0(datagrams, sizes, count):
+                return count
+            parts = self._rouse()
+        conversation = parts.conversation
         others = conversation.receive_datagrams_untrusted(datagrams, sizes, count, now)
-        repair = self._repair
-        if repair is not None and others < count:
+        if others == count:
+            return count
+        self.at_rest = False
+        self._used_at = now
+        repair = parts.repair
+        if repair is not None:
             recovered = repair.receive_batch_untrusted(datagrams, sizes, count, now)
             if recovered:
                 conversation.receive_datagrams_untrusted(
@@ -199,12 +262,25 @@ class PacketChannel:
 
     def receive(self) -> bytearray:
         """Fetch the packets that have come, as frames; nothing if there are none."""
-        return self._conversation.receive()
+        return bytearray() if self._parts is None else self._parts.conversation.receive()
 
     def statistics(self) -> PacketChannelStatistics:
         """Return the counters."""
+        parts = self._parts or self._make_parts()
         return PacketChannelStatistics(
-            conversation=self._conversation.statistics(),
+            conversation=parts.conversation.statistics(),
             queue=self._queue.statistics(),
-            repair=None if self._repair is None else self._repair.statistics(),
+            repair=None if parts.repair is None else parts.repair.statistics(),
         )
+
+
+def _all_of_conversation_0(
+    datagrams: bytes | bytearray | memoryview, sizes: array[int], count: int
+) -> bool:
+    """Tell whether all these datagrams begin with a zero byte."""
+    at = 0
+    for size in sizes[:count]:
+        if not size or datagrams[at]:
+            return False
+        at += size
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Callable
 
 import attrs
@@ -38,6 +39,7 @@ def make_world(seed: int, forth: Conditions, back: Conditions, share: float | No
         )
         end.conversation = channel  # type: ignore[assignment] # has what is needed of one
         end.queue = channel._queue
+        end.enqueue = channel.enqueue
     return world
 
 
@@ -225,6 +227,37 @@ def test_an_idle_channel_wakes_nobody() -> None:
     world.run(20.0)
     assert world.near.conversation.next_timeout() == math.inf
     assert world.far.conversation.next_timeout() == math.inf
+
+
+@pytest.mark.parametrize("share", [None, 0.25])
+def test_a_channel_is_at_rest_until_a_packet_comes_and_long_after_the_last(
+    share: float | None,
+) -> None:
+    world = make_world(1, path(0.05), path(0.0), share)
+    near, far = channel_of(world), world.far.conversation
+    assert isinstance(far, PacketChannel)
+    control = b"\0" * 24
+    assert near.at_rest
+    assert near.poll_datagrams(world.now) == 0
+    assert near.receive_datagrams_untrusted(control, array("H", [24]), 1, world.now) == 1
+    assert near.at_rest
+    assert near.statistics().conversation.datagrams_received == 0
+    arrived: list[bytes] = []
+    world.far.on_packet = arrived.append
+    for number in range(1, 3):
+        world.near.send(ipv4("192.168.1.5", "192.168.2.6", 100))
+        world.run(9.0)
+        assert len(arrived) == number
+        for channel in (near, far):
+            assert channel.poll_datagrams(world.now) == 0
+            assert not channel.at_rest
+        world.run(2.0)
+        for channel in (near, far):
+            assert channel.poll_datagrams(world.now) == 0
+            assert channel.at_rest
+            assert channel.next_timeout() == math.inf
+            assert channel.receive_datagrams_untrusted(control, array("H", [24]), 1, world.now) == 1
+            assert channel.at_rest
 
 
 def test_no_more_waits_than_it_may() -> None:

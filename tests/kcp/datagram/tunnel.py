@@ -82,6 +82,7 @@ class End:
         self.world = world
         self.queue = FlowQueue(world.chance.getrandbits(32))
         self.conversation = DatagramConversation(self.queue, congestion, COMMAND, MTU)
+        self.enqueue: Callable[[bytes, float], object] = self.queue.enqueue_batch
         self.on_packet: Callable[[bytes], None] = lambda packet: None
         self.on_timer: Callable[[], None] = self._on_timer
         self.take_arrived: Callable[[], None] = self._take_arrived
@@ -93,7 +94,7 @@ class End:
 
     def send(self, *packets: bytes) -> None:
         """Queue packets, and let what may leave at once do so."""
-        self.queue.enqueue_batch(b"".join(map(frame, packets)), self.world.now)
+        self.enqueue(b"".join(map(frame, packets)), self.world.now)
         self.flush()
 
     def flush(self) -> None:
