@@ -437,16 +437,16 @@ class TlsStream(trio.abc.Stream):
         connection instead, and the peer may lose what it has not read. The caller sets the
         deadline.
         """
-        while True:
-            try:
-                if not self._socket.recv_into(_received):
-                    return
-                # Who sends fast enough leaves nothing to wait for.
-                await trio.lowlevel.checkpoint()
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
-            except (OSError, trio.ClosedResourceError):
-                return
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
+            while True:
+                try:
+                    if not self._socket.recv_into(_received):
+                        return
+                except BlockingIOError:
+                    await trio.lowlevel.wait_readable(self._socket)
+                else:
+                    # Who sends fast enough leaves nothing to wait for.
+                    await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
         """Close at once, after what `shut_down` does."""

@@ -40,6 +40,7 @@ cdef class TlsSealer:
 cdef class TlsOpener:
     cdef public unsigned long long sequence
     cdef public Py_ssize_t consumed
+    cdef public Py_ssize_t opened
     cdef public int kind
     cdef public bytes control
     cdef public int failure

@@ -150,15 +150,16 @@ class TlsSealer:
 class TlsOpener:
     """Opens the records of one direction under one key of 16 or 32 bytes.
 
-    After `open_untrusted`, ``consumed`` says up to where the source is used up, and one of these
-    may hold: ``kind`` is that of a record with other content than application data, which is in
-    ``control`` then; or ``failure`` is the alert (RFC 8446 section 6) that the peer has earned,
-    0 for none. After a failure nothing more may be opened.
+    After `open_untrusted`, ``consumed`` says up to where the source is used up, ``opened`` how many
+    records of application data that were, and one of these may hold: ``kind`` is that of a record
+    with other content, which is in ``control`` then; or ``failure`` is the alert (RFC 8446 section
+    6) that the peer has earned, 0 for none. After a failure nothing more may be opened.
     """
 
     def __init__(self, key: bytes, iv: bytes) -> None:
         self.sequence = 0
         self.consumed = 0
+        self.opened = 0
         self.kind = 0
         self.control = b""
         self.failure = 0
@@ -191,6 +192,7 @@ class TlsOpener:
         if end > len(source) or at + end - start > len(out):
             raise ValueError("the buffers are too small for what is to be opened")
         self.kind = 0
+        self.opened = 0
         while self.kind == 0 and self.failure == 0 and end - start >= _HEADER:
             length = (source[start + 3] << 8) | source[start + 4]
             if source[start] != _APPLICATION_DATA:
@@ -250,6 +252,7 @@ class TlsOpener:
         elif last - at > _MOST_CONTENT:
             self.failure = _RECORD_OVERFLOW
         elif out[last] == _APPLICATION_DATA:
+            self.opened += 1
             self._empty = self._empty + 1 if last == at else 0
             if self._empty > _MOST_EMPTY:
                 self.failure = _UNEXPECTED_MESSAGE

@@ -197,14 +197,11 @@ class OwnRecords(TlsSession):
         while not (self.ended or self.failure):
             opener = self._opener
             before = filled
-            number = opener.sequence
             filled = opener.open_untrusted(source, start, size, target, filled)
             start = opener.consumed
             if filled > before:
                 self._cancellations = 0
-            # The last that was opened may be another than one of data.
-            opened = opener.sequence - number - (opener.kind != 0 or opener.failure != 0)
-            if self._message and (opened > 0 or filled > before):
+            if self._message and opener.opened:
                 self._fail(UNEXPECTED_MESSAGE, "data within a handshake message")
                 filled = before
             elif opener.failure:

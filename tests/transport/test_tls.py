@@ -162,6 +162,9 @@ def test_close_tells_the_peer_and_wakes_our_own_tasks(certificates: Any) -> None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
             await trio.testing.wait_all_tasks_blocked()
+            client.shut_down()
+            nursery.start_soon(client.linger)
+            await trio.testing.wait_all_tasks_blocked()
             client.close()
             client.close()
         assert await server.receive_some() == b""
@@ -233,6 +236,34 @@ def test_who_sends_without_a_pause_while_we_linger_leaves_others_their_turns(
     over_stream(certificates.ecdsa, body)
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_end_that_comes_with_the_last_data_needs_no_waiting_for(
+    waits: bool, certificates: Any
+) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        got: list[bytes] = []
+
+        def take() -> bool:
+            data = client.receive_view_nowait()
+            if data is not None:
+                got.append(bytes(data))
+            return got[-1:] != [b""]
+
+        last = bytes(server._session.seal(b"last")) + server._session.last_words()
+        if not waits:
+            server._socket.send(last)
+            await trio.lowlevel.wait_readable(client._socket)
+            assert take()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.while_readable, take)
+            await trio.testing.wait_all_tasks_blocked()
+            if waits:
+                server._socket.send(last)
+        assert got == [b"last", b""]
+
+    over_stream(certificates.ecdsa, body)
+
+
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_nobody_waits_for_what_a_stream_that_was_ended_could_bring(
     eagerly: bool, certificates: Any
@@ -268,6 +299,9 @@ def test_a_connection_reset_is_an_end_like_another(certificates: Any) -> None:
         client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client._socket.close()
         assert await server.receive_some() == b""
+        with pytest.raises(trio.BrokenResourceError):
+            server.send_nowait(bytes(10))
+        assert not server.ready
         link = TlsLink(server, "peer")
         with pytest.raises(LinkLost):
             await link.receive()

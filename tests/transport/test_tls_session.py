@@ -303,17 +303,17 @@ def test_a_handshake_reads_nothing_of_the_next_record(certificates: Any) -> None
     assert handshake.advance()
 
 
-@pytest.mark.parametrize("wanted", [0, 1])
-def test_a_peer_may_take_another_key(wanted: int) -> None:
+@pytest.mark.parametrize("wanted", [[0], [1], [1, 0]])
+def test_a_peer_may_take_another_key(wanted: list[int]) -> None:
     session, peer, far = our_end(), Peer(), their_end()
     before = session._our_secret
-    received = peer.say(APPLICATION_DATA, b"old") + peer.update_key(wanted)
+    received = peer.say(APPLICATION_DATA, b"old") + b"".join(map(peer.update_key, wanted))
     received += peer.say(APPLICATION_DATA, b"new")
     assert hear(session, received) == b"oldnew"
     for text in (b"one", b"two"):
         assert hear(far, bytes(session.seal(text))) == text
     # Who is asked for it takes another key as well, and says so before it does.
-    assert (session._our_secret != before) == bool(wanted)
+    assert (session._our_secret != before) == (1 in wanted)
     assert session._our_secret == far._their_secret
 
 
@@ -469,6 +469,9 @@ OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
     "4 and 4 cancellations": lambda peer: b"".join(
         [cancel(peer) for _ in range(4)] + [data(peer, b"x")] + [cancel(peer) for _ in range(4)]
     ),
+    "4 and 4 cancellations around a key update": lambda peer: b"".join(
+        [cancel(peer) for _ in range(4)] + [peer.update_key()] + [cancel(peer) for _ in range(4)]
+    ),
     "an alert of no bytes": lambda peer: peer.say(ALERT, b""),
     "an alert of one byte": lambda peer: peer.say(ALERT, b"\1"),
     "two alerts in a record": lambda peer: peer.say(ALERT, b"\1\0\1\0"),
@@ -482,8 +485,13 @@ OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
     ),
     "an empty record in a message": lambda peer: message(peer, "1800") + data(peer),
     "data in a message": lambda peer: message(peer, "1800") + data(peer, b"x"),
+    "an empty record in a message, and nonsense": lambda peer: (
+        message(peer, "1800") + data(peer) + b"\x17\3\1\0\x40"
+    ),
+    "garbage in a message": lambda peer: message(peer, "1800") + b"\x17\3\3\0\x20" + bytes(32),
     "an alert in a message": lambda peer: message(peer, "1800") + cancel(peer),
     "the header of a ClientHello": lambda peer: message(peer, "01000100"),
+    "the end of early data": lambda peer: message(peer, "05000000"),
     "the header of a ticket": lambda peer: message(peer, "04000010"),
     "a part of a header": lambda peer: message(peer, "010001"),
     "an alert of another level": lambda peer: peer.say(ALERT, b"\7\x28"),
