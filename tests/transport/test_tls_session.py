@@ -452,6 +452,7 @@ OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
     "another version, too long": lambda peer: b"\x17\3\4\xff\xff",
     "another version, another type": lambda peer: b"\x16\3\1\0\5",
     "too long": lambda peer: b"\x17\3\3\x41\1",
+    "as long as may be": lambda peer: b"\x17\3\3\x41\0" + bytes(0x4100),
     "too short, its header": lambda peer: b"\x17\3\3\0\1",
     "too short": lambda peer: b"\x17\3\3\0\1x",
     "garbage": lambda peer: data(peer, b"data") + b"\x17\3\3\0\x20" + bytes(32),
@@ -461,6 +462,9 @@ OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
     "an unknown type": lambda peer: peer.say(99, b"what"),
     "32 empty records": lambda peer: b"".join(data(peer) for _ in range(32)) + data(peer, b"x"),
     "33 empty records": lambda peer: b"".join(data(peer) for _ in range(33)) + data(peer, b"x"),
+    "40 empty records, but not in a row": lambda peer: b"".join(
+        [data(peer) for _ in range(20)] + [cancel(peer)] + [data(peer) for _ in range(20)]
+    ),
     "4 cancellations": lambda peer: b"".join(cancel(peer) for _ in range(4)) + data(peer, b"x"),
     "5 cancellations": lambda peer: b"".join(cancel(peer) for _ in range(5)) + data(peer, b"x"),
     "5 with an empty record": lambda peer: (
