@@ -263,9 +263,12 @@ class TlsStream(trio.abc.Stream):
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``. Raises trio.BrokenResourceError when the connection failed.
 
-        Cancelled half-way, the stream is broken: the peer would read a torn frame.
+        Cancelled half-way, the stream is broken: the peer would read a torn frame. Raises
+        trio.ClosedResourceError when this side has ended it.
         """
         async with self._send_lock:
+            if self._shut_down:
+                raise trio.ClosedResourceError("this side has ended the stream")
             if self._broken:
                 raise trio.BrokenResourceError("an earlier send was interrupted")
             self._broken = True

@@ -343,7 +343,7 @@ class OpenSslRecords(TlsSession):
         self._unfruitful = 0 if filled else self._unfruitful + size
         if len(self.answers) > MOST_ANSWER_BYTES:
             self.answers = b""
-            self.failure = "TLS: the peer does not read what is answered"
+            self.failure = "TLS: too much to answer"
         elif self._unfruitful > MOST_UNFRUITFUL_BYTES and not self.failure:
             self.failure = f"TLS: no data in {self._unfruitful} bytes"
         return filled

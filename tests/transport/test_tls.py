@@ -265,15 +265,15 @@ def test_an_end_that_comes_with_the_last_data_needs_no_waiting_for(
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_nobody_waits_for_what_a_stream_that_was_ended_could_bring(
-    eagerly: bool, certificates: Any
-) -> None:
+def test_nobody_waits_for_a_stream_that_was_ended(eagerly: bool, certificates: Any) -> None:
     async def body(client: TlsStream, server: TlsStream) -> None:
         with eager.reading_eagerly() if eagerly else contextlib.nullcontext():
             for end in (client.shut_down, client.close):
                 end()
                 with pytest.raises(trio.ClosedResourceError):
                     await client.while_readable(lambda: True)
+                with pytest.raises(trio.ClosedResourceError):
+                    await client.send_all(b"too late")
 
     over_stream(certificates.ecdsa, body)
 

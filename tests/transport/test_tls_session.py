@@ -370,7 +370,7 @@ def test_openssl_makes_no_answers_without_end_for_who_does_not_read_them(certifi
         assert hear(session, data(peer, b"x") + peer.update_key(1)) == b"x"
     assert not session.failure
     hear(session, b"".join(data(peer, b"x") + peer.update_key(1) for _ in range(100)))
-    assert "does not read" in session.failure
+    assert "too much to answer" in session.failure
     assert session.last_words() == b""
 
 
@@ -395,9 +395,9 @@ def test_tickets_are_skipped_wherever_they_are_cut() -> None:
     ticket = bytes((4, 0, 0, 200)) + bytes(200)
     for cut in range(1, len(ticket)):
         session, peer = our_end(client=True), Peer()
-        received = peer.say(HANDSHAKE, ticket[:cut]) + peer.say(HANDSHAKE, ticket[cut:])
-        received += peer.say(HANDSHAKE, ticket + ticket) + peer.say(APPLICATION_DATA, b"data")
-        assert hear(session, received) == b"data"
+        received = data(peer, b"data") + message(peer, ticket[:cut].hex())
+        received += message(peer, ticket[cut:].hex()) + message(peer, 2 * ticket.hex())
+        assert hear(session, received + data(peer, b" and more")) == b"data and more"
         assert not session.failure
 
 

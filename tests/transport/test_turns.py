@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
 import trio
 
-from polevpn_trio.transport import dtls
+from polevpn_trio.transport import dtls, eager
 from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession
 from polevpn_trio.transport.udp import UdpSocket
 
@@ -60,36 +62,57 @@ async def connected(
     return session
 
 
-def test_turns_that_take_too_long_have_fewer_batches_until_they_do_not(certificates: Any) -> None:
+def over_turns(
+    certificate: Any, owner: Costly, body: Callable[[Callable[[int], list[int]]], None]
+) -> None:
+    """Let ``body`` take turns of a socket in which much waits for the owner of a session.
+
+    What it is given takes some, and returns of how many batches each was.
+    """
+
     async def main() -> None:
         server = DtlsEndpoint(UdpSocket.bind("127.0.0.1", 0))
         client = DtlsEndpoint(UdpSocket.connect(server._udp.getsockname()))
-        owner = Costly(dtls.ROUND_SECONDS / 4.5)
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                near = await connected(nursery, server, client, certificates.ecdsa)
+                near = await connected(nursery, server, client, certificate)
                 [far] = server._sessions.values()
                 far.owner = owner
                 server._processor_time = owner.processor_time
                 server._time = lambda: 0.0
                 for _ in range(COUNT):
                     near.send_batch_nowait(bytes(100), array("H", [100]), 1)
-
-                def take_turns(count: int) -> list[int]:
-                    """The first batch of a turn is one packet, which is acted on at once."""
-                    owner.turns = []
-                    for _ in range(count):
-                        server._receive_turn(server._udp)
-                    ones, others = owner.turns[::2], owner.turns[1::2]
-                    assert ones == [1] * count
-                    return [1 + other for other in others]
-
-                assert take_turns(5) == [dtls.TURN_BUDGET, 4, 5, 4, 5]
-                owner.seconds = 0.0
-                most = dtls.TURN_BUDGET
-                assert take_turns(most - 2) == [*range(4, most), most, most]
+                body(lambda count: [len(server._receive_turn(server._udp)) for _ in range(count)])
                 nursery.cancel_scope.cancel()
         client.close()
         server.close()
 
     trio.run(main)
+
+
+def test_turns_that_take_too_long_have_fewer_batches_until_they_do_not(certificates: Any) -> None:
+    owner = Costly(dtls.ROUND_SECONDS / 4.5)
+    most = dtls.TURN_BUDGET
+
+    def body(take_turns: Callable[[int], list[int]]) -> None:
+        assert take_turns(5) == [most, 4, 5, 4, 5]
+        # The first batch of a turn is one packet, which is acted on at once.
+        assert owner.turns == [1, most - 1, 1, 3, 1, 4, 1, 3, 1, 4]
+        owner.seconds = 0.0
+        assert take_turns(most - 2) == [*range(4, most), most, most]
+
+    over_turns(certificates.ecdsa, owner, body)
+
+
+def test_among_many_a_turn_is_no_shorter_than_one_may_be_and_has_a_batch(
+    certificates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eager, "crowd", lambda: 100.0)
+    owner = Costly(dtls.TURN_SECONDS / 2.5)
+
+    def body(take_turns: Callable[[int], list[int]]) -> None:
+        assert take_turns(5) == [dtls.TURN_BUDGET, 2, 3, 2, 3]
+        owner.seconds = 100 * dtls.TURN_SECONDS
+        assert take_turns(4) == [2, 1, 1, 1]
+
+    over_turns(certificates.ecdsa, owner, body)
