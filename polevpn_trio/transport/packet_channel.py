@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import random
 from array import array
+from functools import lru_cache
 
 import attrs
 
@@ -42,12 +43,39 @@ class PacketChannelStatistics:
 
 
 @attrs.frozen
+class _Terms:
+    """What the parts are made by."""
+
+    command: int
+    mtu: int
+    window: int
+    overhead: int
+    repair_share: float | None
+
+
+@attrs.frozen
 class _Parts:
     """What carries the packets once there are any."""
 
     control: Bbr
     conversation: DatagramConversation
     repair: RepairLayer | None
+
+
+def _make_parts(terms: _Terms, queue: FlowQueue, output: DatagramBuffer, seed: int) -> _Parts:
+    control = Bbr(terms.mtu + terms.overhead, random.Random(seed))
+    conversation = DatagramConversation(
+        queue, control, terms.command, terms.mtu, terms.window, terms.overhead, output
+    )
+    share = terms.repair_share
+    repair = None if share is None else RepairLayer(terms.mtu, share)
+    return _Parts(control, conversation, repair)
+
+
+@lru_cache(maxsize=8)
+def _unused_parts(terms: _Terms) -> _Parts:
+    """Make parts for the counters of all channels that have none of their own yet."""
+    return _make_parts(terms, FlowQueue(0), DatagramBuffer(), 0)
 
 
 class PacketChannel:
@@ -77,12 +105,9 @@ class PacketChannel:
         self._offered: bytes | bytearray | memoryview = b""
         self._queue = FlowQueue(chance.getrandbits(64), queue_bytes)
         self._seed = chance.getrandbits(64)
-        self._command = command
-        self._mtu = min(mtu, widest - REPAIR_OVERHEAD)
-        self._window = window
-        self._overhead = overhead
+        size = min(mtu, widest - REPAIR_OVERHEAD)
+        self._terms = _Terms(command, size, window, overhead, repair_share)
         self._output = output
-        self._repair_share = repair_share
         self._parts: _Parts | None = None
         self.at_rest = True
         """Nothing is under way or due, nor will be until `enqueue`, or until a datagram of this
@@ -96,31 +121,16 @@ class PacketChannel:
         self.sizes: array[int] = output.sizes
         """Their sizes."""
 
-    def _make_parts(self) -> _Parts:
-        control = Bbr(self._mtu + self._overhead, random.Random(self._seed))
-        conversation = DatagramConversation(
-            self._queue,
-            control,
-            self._command,
-            self._mtu,
-            self._window,
-            self._overhead,
-            self._output,
-        )
-        share = self._repair_share
-        repair = None if share is None else RepairLayer(self._mtu, share)
-        return _Parts(control, conversation, repair)
-
     def _rouse(self) -> _Parts:
         self.at_rest = False
         if self._parts is None:
-            self._parts = self._make_parts()
+            self._parts = _make_parts(self._terms, self._queue, self._output, self._seed)
         return self._parts
 
     @property
     def largest_packet(self) -> int:
         """Bytes of the largest IP packet that fits one datagram."""
-        return self._mtu - HEADER_SIZE - ITEM_SIZE
+        return self._terms.mtu - HEADER_SIZE - ITEM_SIZE
 
     @property
     def smoothed_rtt(self) -> float:
@@ -208,7 +218,7 @@ class PacketChannel:
             count = repair.poll_repairs(now)
         if count:
             self.datagrams, self.sizes = repair.repairs, repair.repair_sizes
-            size = sum(self.sizes[:count]) + count * self._overhead
+            size = sum(self.sizes[:count]) + count * self._terms.overhead
             conversation.charge_repair(size, now)
         return count
 
@@ -266,7 +276,7 @@ class PacketChannel:
 
     def statistics(self) -> PacketChannelStatistics:
         """Return the counters."""
-        parts = self._parts or self._make_parts()
+        parts = self._parts or _unused_parts(self._terms)
         return PacketChannelStatistics(
             conversation=parts.conversation.statistics(),
             queue=self._queue.statistics(),
