@@ -7,6 +7,7 @@ import gc
 import math
 import os
 import socket
+import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -410,7 +411,22 @@ def test_how_many_had_something_to_read_at_once_is_remembered_for_a_while() -> N
                     await trio.sleep(0.001)
                 assert seen == sorted(seen, reverse=True)
                 assert len(seen) > 10
+                for _ in range(30):
+                    # In which nothing is there to read.
+                    await trio.sleep(0.0001)
+                assert eager.crowd() == 1
                 nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_what_cannot_be_waited_for_is_not_remembered(mode: Mode) -> None:
+    async def main() -> None:
+        with mode(), tempfile.TemporaryFile() as file:
+            for _ in range(2):
+                # The kernel never says of a file when it has something.
+                with pytest.raises(PermissionError):
+                    await while_readable(file.fileno(), lambda: True)
 
     trio.run(main)
 
