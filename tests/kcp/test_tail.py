@@ -50,6 +50,9 @@ def test_a_short_rest_after_a_full_batch_leaves_with_what_follows() -> None:
     assert carry(sender, receiver, 1.0 + WAIT / 2) == [13]
     assert sender.next_timeout() == math.inf
     assert receiver.receive() == b"a" * (BATCH + 3) * SEGMENT + b"b" * 10 * SEGMENT
+    # It was right to wait: the next rest does, too.
+    sender.send(bytes((BATCH + 3) * SEGMENT))
+    assert carry(sender, receiver, 2.0) == [BATCH]
 
 
 def test_it_leaves_in_time_if_nothing_follows_and_then_others_do_not_wait_for_a_while() -> None:
@@ -74,6 +77,13 @@ def test_what_is_less_than_a_batch_or_more_than_a_short_rest_never_waits() -> No
     assert sender.next_timeout() == math.inf
 
 
+def test_whole_segments_do_not_wait_for_more_that_there_is_no_room_for() -> None:
+    sender, receiver = pair()
+    sender.more = True
+    sender.send(bytes((BATCH + 3) * SEGMENT))
+    assert carry(sender, receiver, 1.0) == [BATCH, 3]
+
+
 def test_none_waits_unless_that_is_asked_for() -> None:
     sender, receiver = pair(wait=0.0)
     sender.send(bytes(BATCH * SEGMENT + 1))
@@ -89,3 +99,15 @@ def test_acknowledgements_leave_without_the_rest_that_waits() -> None:
     assert receiver.in_flight == 0
     assert sender.unsent_bytes == 1
     assert sender.next_timeout() == 1.0 + WAIT
+
+
+def test_a_rest_leaves_with_acknowledgements_that_leave_at_that_moment() -> None:
+    sender, receiver = pair()
+    sender.send(bytes(BATCH * SEGMENT + 1))
+    assert sender.poll_datagrams(1.0) == BATCH
+    receiver.send(bytes(8 * SEGMENT))
+    count = receiver.poll_datagrams(1.0)
+    datagrams = bytes(receiver.datagrams[: count * MTU])
+    sender.receive_datagrams_untrusted(datagrams, array("H", receiver.sizes[:count]), count, 1.0)
+    assert sender.poll_datagrams(1.0) == 1
+    assert sender.unsent_bytes == 0

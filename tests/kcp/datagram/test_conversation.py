@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polevpn_trio.batch import FrameBatch
-from polevpn_trio.kcp.congestion.base import CongestionControl
+from polevpn_trio.kcp.congestion.base import AckEvent, CongestionControl
 from polevpn_trio.kcp.datagram import reassembly, wire
 from polevpn_trio.kcp.datagram.conversation import BATCH, OVERHEAD, DatagramConversation
 
@@ -231,12 +231,32 @@ def test_on_a_short_path_the_acknowledgement_travels_with_the_answer(
     question = send(near_queue, near, ipv4(17, 100), now)
     assert question[0] & wire.AT_ONCE == (0 if waits else wire.AT_ONCE)
     take(far, question, now=now + rtt / 2)
-    alone = poll(far, now + rtt / 2)
+    alone = poll(far, now + rtt / 2 + 0.004)
     assert len(alone) == (0 if waits else 1)
-    answer = send(far_queue, far, ipv4(17, 100), now + rtt / 2 + 0.0005)
+    answer = send(far_queue, far, ipv4(17, 100), now + rtt / 2 + 0.0045)
     assert answer[0] & wire.WITH_ACK == (wire.WITH_ACK if waits else 0)
-    take(near, *alone, answer, now=now + rtt + 0.0005)
+    take(near, *alone, answer, now=now + rtt + 0.0045)
     assert near.all_arrived
+
+
+class Listener(CongestionControl):
+    """Notes when what was acknowledged had arrived."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived_at = 0.0
+
+    def take_event(self, event: AckEvent) -> None:
+        self.arrived_at = event.arrived_at
+
+
+def test_congestion_control_hears_when_something_arrived_however_late_that_is_told() -> None:
+    queue, listener = Queue(), Listener()
+    near, (_, far) = DatagramConversation(queue, listener, 3), make()
+    for now, late in ((1.0, 0.0), (2.0, 0.05), (3.0, 0.01)):
+        take(far, send(queue, near, ipv4(17, 100), now), now=now + 0.02)
+        take(near, *poll(far, now + 0.02), now=now + 0.04 + late)
+        assert listener.arrived_at == pytest.approx(now + 0.04, abs=2 / wire.TICKS)
 
 
 def test_what_is_lost_is_sent_again_as_soon_as_something_overtook_it() -> None:

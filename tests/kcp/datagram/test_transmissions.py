@@ -23,8 +23,11 @@ def send(bodies: BodyPool, sent: Transmissions, now: float = 0.0, size: int = 10
     return slot
 
 
-def acknowledge(sent: Transmissions, event: AckEvent, now: float, *runs: tuple[int, int]) -> None:
-    event.clear(now)
+def acknowledge(
+    sent: Transmissions, event: AckEvent, now: float, *runs: tuple[int, int], late: float = 0.0
+) -> None:
+    event.clear(now + late)
+    event.arrived_at = now
     for low, high in runs:
         sent.acknowledge(low, high, event)
     sent.finish(event)
@@ -98,16 +101,18 @@ def test_a_slot_used_again_is_not_released_by_an_old_acknowledgement() -> None:
     assert bodies.used == 1
 
 
-def test_the_rate_is_what_was_delivered_over_the_longer_of_two_times() -> None:
+@pytest.mark.parametrize("late", [0.0, 0.030])
+def test_the_rate_is_what_was_delivered_over_the_longer_of_two_times(late: float) -> None:
+    """Whenever the acknowledgements of it come."""
     bodies, sent, event = make()
     for number in range(20):
         send(bodies, sent, now=number * 0.001, size=1000)
     acknowledge(sent, event, 0.050, (0, 0))
-    acknowledge(sent, event, 0.060, (0, 10))
+    acknowledge(sent, event, 0.060, (0, 10), late=late)
     assert event.rate == pytest.approx(11_000 / 0.060)
     for number in range(20, 40):
         send(bodies, sent, now=0.060 + number * 0.001, size=1000)
-    acknowledge(sent, event, 0.160, (0, 39))
+    acknowledge(sent, event, 0.160, (0, 39), late=late / 2)
     assert event.rate == pytest.approx(29_000 / 0.100)
     assert not event.app_limited
 
