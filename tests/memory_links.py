@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import NoReturn
 
 import attrs
 import trio
@@ -11,7 +12,15 @@ import trio
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames import codec
-from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link, LinkStatistics, Source
+from polevpn_trio.transport.base import (
+    SEND_BATCH_BYTES,
+    Buffer,
+    Consume,
+    ConsumePackets,
+    Link,
+    LinkStatistics,
+    Source,
+)
 
 IDENTITY = SessionIdentity(exporter=bytes(range(32)), router_certificate=bytes(32))
 
@@ -80,6 +89,19 @@ class MemoryLink(Link):
             raise LinkLost("closed here")
         self.heard = trio.current_time()
         return data
+
+    async def receive_each(
+        self, consume: Consume, consume_packets: ConsumePackets | None = None
+    ) -> NoReturn:
+        """As any link does; a piece that was taken is overwritten, as it is elsewhere."""
+
+        def take(data: Buffer) -> Awaitable[None] | None:
+            piece = bytearray(data)
+            rest = consume(memoryview(piece))
+            piece[:] = bytes(len(piece))
+            return rest
+
+        await super().receive_each(take, consume_packets)
 
     async def drain(self) -> None:
         await trio.lowlevel.checkpoint()
