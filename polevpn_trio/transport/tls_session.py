@@ -223,10 +223,14 @@ class OwnRecords(TlsSession):
         """Take a record that carries no data."""
         if kind == HANDSHAKE and content:
             self._take_messages_untrusted(content)
-        elif kind == ALERT and len(content) == 2 and not self._message:
+        elif kind == ALERT and len(content) == 2 and self._at_a_border():
             self._take_alert_untrusted(content[1])
         else:
             self._fail(UNEXPECTED_MESSAGE, f"a record of type {kind} with {len(content)} bytes")
+
+    def _at_a_border(self) -> bool:
+        """Whether something else may come: OpenSSL lets it behind a message's header as well."""
+        return len(self._message) in (0, _MESSAGE_HEADER_BYTES)
 
     def _take_alert_untrusted(self, description: int) -> None:
         if description == _CLOSE_NOTIFY:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -494,6 +495,12 @@ OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
     ),
     "garbage in a message": lambda peer: message(peer, "1800") + b"\x17\3\3\0\x20" + bytes(32),
     "an alert in a message": lambda peer: message(peer, "1800") + cancel(peer),
+    "an alert behind the header of a message": lambda peer: (
+        message(peer, "18000001") + cancel(peer) + message(peer, "00") + data(peer, b"x")
+    ),
+    "the end behind the header of a message": lambda peer: (
+        message(peer, "18000001") + peer.say(ALERT, CLOSE) + data(peer, b"x")
+    ),
     "the header of a ClientHello": lambda peer: message(peer, "01000100"),
     "the end of early data": lambda peer: message(peer, "05000000"),
     "the header of a ticket": lambda peer: message(peer, "04000010"),
@@ -507,14 +514,40 @@ OF_STRANGERS: dict[str, Callable[[Peer], bytes]] = {
 def test_a_stranger_hears_what_openssl_would_say(
     said: Callable[[Peer], bytes], certificates: Any
 ) -> None:
+    compare_with_openssl([said], certificates)
+
+
+PIECES: list[Callable[[Peer], bytes]] = [
+    data,
+    lambda peer: data(peer, b"x"),
+    cancel,
+    Peer.update_key,
+    *(partial(message, text=text) for text in ("18", "0000", "01", "00", "1800000000", "01000100")),
+    *(partial(Peer.say, kind=ALERT, content=bytes((1, code))) for code in (0, 40)),
+    *(partial(Peer.say, kind=kind, content=b"\1") for kind in (0, 20, ALERT, 99)),
+    *(
+        partial(lambda _, head: head + bytes(head[4]), head=head)
+        for head in (b"\x17\3\3\0\x20", b"\x17\3\1\0\5", b"\x16\3\3\0\1", b"\x17\3\3\x50\0")
+    ),
+]
+
+
+@given(said=st.lists(st.sampled_from(PIECES), min_size=1, max_size=8))
+def test_whatever_a_stranger_says_it_hears_what_openssl_would_say(
+    said: list[Callable[[Peer], bytes]], certificates: Any
+) -> None:
+    compare_with_openssl(said, certificates)
+
+
+def compare_with_openssl(said: list[Callable[[Peer], bytes]], certificates: Any) -> None:
     pair = certificates.ecdsa
     theirs = openssl_end(server_context(pair.cert_file, pair.key_file), client=False)
     secrets: dict[bytes, bytes] = {}
     theirs.set_app_data(secrets)
     shake_hands(openssl_end(client_context(), client=True), theirs)
     of_client, of_server = (secrets[b"%s_TRAFFIC_SECRET_0" % end] for end in (b"CLIENT", b"SERVER"))
-    ours = OwnRecords(SUITE, of_server, of_client, 2)
-    received = said(Peer(of_client))
+    ours, peer = OwnRecords(SUITE, of_server, of_client, 2), Peer(of_client)
+    received = b"".join(piece(peer) for piece in said)
     expected = b""
     theirs.bio_write(received)
     with contextlib.suppress(SSL.Error):
@@ -523,6 +556,8 @@ def test_a_stranger_hears_what_openssl_would_say(
     assert hear(ours, received) == expected
     # Under the same keys and numbers, the records of both are the same.
     assert (ours.last_words() if ours.failure else b"") == taken_out(theirs)
+    if theirs.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+        assert ours.ended or ours.failure.startswith("TLS: the peer says ")
 
 
 def test_the_end_is_the_end() -> None:
