@@ -417,6 +417,9 @@ class TlsHandshake:
     def feed_untrusted(self, data: bytes) -> None:
         """Take a piece of what was received."""
         self._connection.bio_write(data)
+        if not self._framed:
+            # OpenSSL says where this ends.
+            return
         self.wanted -= len(data)
         if len(self._header) < HEADER_BYTES:
             self._header += data

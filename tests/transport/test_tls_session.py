@@ -270,7 +270,14 @@ def test_only_records_that_open_as_the_first_ones_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-client\r\n", b"\x16\x03\x01\xff\xff" + bytes(99)]
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"SSH-2.0-client\r\n",
+        b"\x16\x03\x01\xff\xff" + bytes(99),
+        # What is in this one looks like the header of one that has more.
+        b"\x02\x03\x01\x00\x20" + 7 * b"\x16\x03\x03\x10\x00",
+    ],
 )
 def test_a_stranger_that_speaks_something_else_gets_openssls_answer(
     said: bytes, certificates: Any
@@ -281,9 +288,17 @@ def test_a_stranger_that_speaks_something_else_gets_openssls_answer(
     theirs.bio_write(said)
     with pytest.raises(SSL.Error) as expected:
         theirs.do_handshake()
-    handshake.feed_untrusted(said[: handshake.wanted])
+
+    def say_all() -> None:
+        rest = said
+        while rest:
+            size = handshake.wanted
+            handshake.feed_untrusted(rest[:size])
+            rest = rest[size:]
+            handshake.advance()
+
     with pytest.raises(SSL.Error) as caught:
-        handshake.advance()
+        say_all()
     assert caught.value.args == expected.value.args
     assert handshake.outgoing() == taken_out(theirs)
 
