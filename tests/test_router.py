@@ -22,7 +22,7 @@ from polevpn_trio.errors import LinkLost
 from polevpn_trio.forwarding.forwarder import Peer
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameRun
-from polevpn_trio.hub import MOST_RUNS, GatewayConnection, Router
+from polevpn_trio.hub import LARGEST_PIECE, MOST_RUNS, GatewayConnection, Router
 from polevpn_trio.nursery_tree import open_root
 from polevpn_trio.site import Site
 from polevpn_trio.site_peer import SitePeer
@@ -137,7 +137,8 @@ def test_who_scans_leaves_turns_to_others_and_keeps_his_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Thousands of packets at once, each a decision of its own, and then one for somebody."""
-    scanned = [ipv4("192.168.1.5", f"203.0.{n // 250}.{n % 250}") for n in range(3000)]
+    scanned = [ipv4("192.168.1.5", f"203.0.{n // 250}.{n % 250}") for n in range(5000)]
+    assert sum(map(len, scanned)) > LARGEST_PIECE
 
     async def body(world: World) -> None:
         a, b = world.connect(), world.connect(number=2)
@@ -158,6 +159,7 @@ def test_who_scans_leaves_turns_to_others_and_keeps_his_order(
         await a.send(*scanned, PACKET)
         await begun.wait()
         while sum(decided) <= len(scanned):
+            assert a.ended_at is None
             turns.append(len(decided))
             await trio.lowlevel.checkpoint()
         await trio.sleep(1)
