@@ -178,6 +178,21 @@ def test_who_scans_leaves_turns_to_others_and_keeps_his_order(
     with_router(body)
 
 
+def test_packets_may_follow_the_login_at_once() -> None:
+    async def body(world: World) -> None:
+        a, b = world.connect(), world.connect(number=2)
+        await b.join("10.8.0.2")
+        ask = {"key": KEY, "gateway": "10.8.0.1", "network": []}
+        login = [codec.build_frame(codec.AUTH, json.dumps({"key": KEY}).encode())]
+        login.append(codec.build_frame(codec.REGISTER, json.dumps(ask).encode()))
+        packet = ipv4("10.8.0.1", "10.8.0.2")
+        await a.link.send_batch([*login, frames(codec.C2S_IPDATA, packet)])
+        await trio.sleep(1)
+        assert [frame.payload for frame in b.of(codec.S2C_IPDATA)] == [packet]
+
+    with_router(body)
+
+
 def test_answers_carry_the_sequence_and_heartbeats_no_payload() -> None:
     async def body(world: World) -> None:
         client = world.connect()
