@@ -1,9 +1,10 @@
 """A plain TCP with BBR, version 1 (draft-cardwell-iccrg-bbr-congestion-control-00), as far as
 rates go.
 
-Numbers count segments. Losses are found as with perfect SACK on a path that keeps the order;
-what is lost counts, but is not sent again. Each round trip with a loss begins with packet
-conservation, and segments leave in bursts of a millisecond, both as in Linux.
+Numbers count segments. Losses are found as with perfect SACK on a path that keeps the order, or
+when nothing comes back for long; what is lost counts, but is not sent again. Each round trip
+with a loss begins with packet conservation, and segments leave in bursts of a millisecond, both
+as in Linux.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ FIRST_WINDOW = 10.0
 LEAST_WINDOW = 4.0
 BURST_TIME = 0.001
 LEAST_BURST = 2
+TIMEOUT = 0.3
 
 
 @attrs.frozen
@@ -72,9 +74,11 @@ class PlainBbr:
         self._next_burst = world.now
         self._timer = math.inf
         self._stopped = False
+        self._heard = world.now
         near.peer.on_packet = lambda packet: near.peer.send(packet[:ACK_BYTES])
         near.on_packet = self._take_ack
         self._send()
+        world.every(0.05, self._look_at_clock)
 
     def stop(self) -> None:
         """Send no more."""
@@ -88,7 +92,7 @@ class PlainBbr:
 
     def _take_ack(self, packet: bytes) -> None:
         (number,) = struct.unpack_from("!I", packet, 24)
-        now = self._world.now
+        now = self._heard = self._world.now
         lost = False
         while self._flying and self._flying[0].number <= number:
             segment = self._flying.popleft()
@@ -224,6 +228,12 @@ class PlainBbr:
         if len(self._flying) < int(self._window) and self._next_burst < self._timer:
             self._timer = self._next_burst
             self._world.at(self._timer, self._on_timer)
+
+    def _look_at_clock(self) -> None:
+        if self._flying and self._world.now - self._heard > TIMEOUT:
+            self._heard = self._world.now
+            self._flying.clear()
+            self._send()
 
     def _on_timer(self) -> None:
         if self._world.now >= self._timer:
