@@ -85,9 +85,6 @@ ROUND_SECONDS = 0.006
 """Seconds of processor time that all who are waiting may have together before they have their turns
 again. What costs most may be what an owner does in the end with all that has come, so a socket
 whose turns take more than their share has fewer batches taken in at a time."""
-PAUSE_SECONDS = 0.001
-"""Seconds without a turn after which a lone packet is not expected to be followed by another one;
-whether it is, is left to the next look for who has something to read."""
 MAX_EARLY_DATAGRAMS = 64
 """Application datagrams kept for a handshake that is about to be finished."""
 HANDSHAKE_MTU = 1232
@@ -274,8 +271,6 @@ class DtlsEndpoint:
     def _take_turn(self) -> bool:
         """Receive what is there, within the budget; relieve the socket if that is not all."""
         senders = self._receive_turn(self._udp)
-        if senders is None:
-            return True
         if senders and self._udp.is_readable():
             self._own_sockets.give(address for address in senders if address in self._sessions)
         else:
@@ -289,15 +284,10 @@ class DtlsEndpoint:
 
         await udp.while_readable(take_turn)
 
-    def _receive_turn(self, udp: BatchSocket) -> list[Address] | None:
-        """Receive from one socket; return who has sent something if there may be more.
-
-        None after a lone packet that was not expected to be followed by more.
-        """
+    def _receive_turn(self, udp: BatchSocket) -> list[Address]:
+        """Receive from one socket; return who has sent something if there may be more."""
         senders: list[Address] = []
-        now = self._time()
-        end = now + TURN_SECONDS
-        paused = now - udp.looked_at >= PAUSE_SECONDS
+        end = self._time() + TURN_SECONDS
         began = self._processor_time()
         budget = TURN_BUDGET - udp.withheld
         emptied = False
@@ -312,13 +302,9 @@ class DtlsEndpoint:
             if len(senders) == 1 and len(data) <= segment_size:
                 # A lone packet: it need not wait for us to find out that nothing follows it.
                 self._end_turn()
-                if paused:
-                    udp.looked_at = self._time()
-                    return None
-            if (now := self._time()) >= end:
+            if self._time() >= end:
                 break
         self._end_turn()
-        udp.looked_at = now
         seconds = self._processor_time() - began
         if seconds > TURN_SECONDS and seconds > (share := ROUND_SECONDS / eager.crowd()):
             share = max(share, TURN_SECONDS)

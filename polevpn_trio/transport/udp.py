@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import math
 import select
 import socket
 import sys
@@ -91,7 +90,6 @@ class BatchSocket(Protocol):
     peer: Address | None
     last_error: OSError | None
     withheld: int
-    looked_at: float
 
     @property
     def hello_sockets(self) -> Sequence[BatchSocket]: ...
@@ -153,8 +151,6 @@ class UdpSocket:
         self._full = 0
         self.last_error: OSError | None = None
         """The last error that the network reported: a hint for messages, no more."""
-        self.looked_at = -math.inf
-        """When its reader last ended a turn of reading it."""
         self.withheld = 0
         """Batches that its reader takes fewer of at a time than it would, were they cheaper."""
         self.hello_sockets: tuple[UdpSocket, ...] = ()

@@ -6,7 +6,6 @@ was made or checked by OpenSSL.
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,7 +61,6 @@ class MemorySocket:
     def __init__(self, network: Network, address: Address, peer: Address | None = None) -> None:
         self.peer = peer
         self.last_error: OSError | None = None
-        self.looked_at = -math.inf
         self.withheld = 0
         self.room = 1 << 30
         self._network = network
