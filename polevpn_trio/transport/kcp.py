@@ -364,9 +364,6 @@ class KcpLink(Link):
             self._blocked = not self._session.send_batch_nowait(
                 packets.datagrams, packets.sizes, count
             )
-            if not packets.more:
-                packets.end_polls(now)
-                break
         # Packets for which datagrams are too small go into the stream.
         conversation = self._conversation
         if conversation.unsent_bytes < UNSENT_LIMIT and (oversize := packets.take_oversize()):

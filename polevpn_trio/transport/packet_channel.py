@@ -24,7 +24,7 @@ from polevpn_trio.fec.symbols import OVERHEAD as REPAIR_OVERHEAD
 from polevpn_trio.forwarding.flow_queue import LIMIT_BYTES, FlowQueue
 from polevpn_trio.forwarding.statistics import FlowQueueStatistics
 from polevpn_trio.kcp.congestion.bbr import Bbr
-from polevpn_trio.kcp.datagram.conversation import BATCH, DatagramConversation
+from polevpn_trio.kcp.datagram.conversation import DatagramConversation
 from polevpn_trio.kcp.datagram.statistics import DatagramStatistics
 from polevpn_trio.kcp.datagram.wire import HEADER_SIZE, ITEM_SIZE
 
@@ -112,8 +112,6 @@ class PacketChannel:
         self.at_rest = True
         """Nothing is under way or due, nor will be until `enqueue`, or until a datagram of this
         conversation has come: `poll_datagrams` has nothing to do until then."""
-        self.more = False
-        """Whether there may be more datagrams due than the last `poll_datagrams` gave."""
         # When a packet was last taken, from either side.
         self._used_at = -math.inf
         # Repairs that the last datagrams left to be sent.
@@ -171,14 +169,10 @@ class PacketChannel:
             self._offered = frames
 
     def poll_datagrams(self, now: float) -> int:
-        """Make the datagrams that are due; returns how many.
-
-        Call it until it gives 0, or until there are no ``more``, and then `end_polls`.
-        """
+        """Make the datagrams that are due; returns how many. Call it until it gives 0."""
         parts = self._parts
         if parts is None:
             return 0
-        self.more = True
         conversation = parts.conversation
         repair = parts.repair
         if repair is not None and (count := self._poll_repairs(parts, repair, now)):
@@ -189,32 +183,22 @@ class PacketChannel:
             self._offered = b""
         count = conversation.poll_datagrams(now)
         self.datagrams, self.sizes = conversation.datagrams, conversation.sizes
-        if repair is not None and count:
-            self._repairs = repair.protect_batch(
-                self.datagrams, self.sizes, count, conversation.important, now
-            )
-        self.more = count >= BATCH - 1 or self._repairs > 0
+        if repair is not None:
+            if count:
+                self._repairs = repair.protect_batch(
+                    self.datagrams, self.sizes, count, conversation.important, now
+                )
+            else:
+                repair.release_idle(now)
         if count == 0:
-            self.end_polls(now)
+            rest = conversation.take_back()
+            if rest:
+                self._queue.enqueue_batch(rest, now)
+            self._queue.release_idle(now)
+            self._queue.follow_path(parts.control.least_rtt())
+            if now - self._used_at >= REST_SECONDS:
+                self.at_rest = self.all_arrived and self.next_timeout() == math.inf
         return count
-
-    def end_polls(self, now: float) -> None:
-        """Keep what could not leave yet, and give back what was needed for what has left.
-
-        To be called when what was polled is on its way: none of it need wait for this.
-        """
-        parts = self._parts
-        if parts is None:
-            return
-        rest = parts.conversation.take_back()
-        if rest:
-            self._queue.enqueue_batch(rest, now)
-        if parts.repair is not None:
-            parts.repair.release_idle(now)
-        self._queue.release_idle(now)
-        self._queue.follow_path(parts.control.least_rtt())
-        if now - self._used_at >= REST_SECONDS:
-            self.at_rest = self.all_arrived and self.next_timeout() == math.inf
 
     def _poll_repairs(self, parts: _Parts, repair: RepairLayer, now: float) -> int:
         """Give the repairs that follow the last datagrams, or else those that are due."""
