@@ -501,7 +501,7 @@ class Connection:
             )
             if verdict.dead:
                 raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s", advice=advice.ROUTER_SILENT)
-            if verdict.beat:
+            if verdict.beat and not self.uplink.ask():
                 self._control.send(BEAT)
             if verdict.doubtful:
                 self._doubted.set()

@@ -112,6 +112,13 @@ class Uplink:
         """Whether the link may take over from another, or leave to another, without a loss."""
         return self.native is not None and "handover" in self.native
 
+    def ask(self) -> bool:
+        """Ask the router for a sign of life beside the link's stream; False if that cannot be."""
+        if self.native is None or "probe" not in self.native:
+            return False
+        self.link.ask()
+        return True
+
     def connected(self, outgoing: OutgoingQueue) -> Connected:
         """Tell operators of the link, and of what waits for it from now on."""
         link = self.link

@@ -35,6 +35,7 @@ class MemoryLink(Link):
         self.smoothed_rtt: float | None = None
         self.silent = False
         """What is sent from now on gets lost."""
+        self.asked = 0
         self.taking = trio.Event()
         """Until it is set, senders wait: the peer, or the path, takes nothing."""
         self.taking.set()
@@ -102,6 +103,11 @@ class MemoryLink(Link):
             return rest
 
         await super().receive_each(take, consume_packets)
+
+    def ask(self) -> None:
+        self.asked += 1
+        if not (self.silent or self.other.silent):
+            self.heard = trio.current_time()
 
     async def drain(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -13,7 +13,7 @@ from polevpn_trio.control.liveness import HEART_BEAT_SECONDS
 from polevpn_trio.frames import codec
 from polevpn_trio.gateway import REGISTER_SECONDS
 from tests.gateway_world import KEY, PACKET, Call, Server, World, with_gateway
-from tests.memory_links import Frame, ipv4, ipv6
+from tests.memory_links import Frame, MemoryLink, ipv4, ipv6
 from tests.tun.super_packets import Headers, bend, make_packet, make_super_packet, pieces
 
 
@@ -38,6 +38,23 @@ def test_logs_in_registers_beats_and_carries_packets_both_ways() -> None:
         assert len(world.calls) == 1
 
     with_gateway(body, Server())
+
+
+@pytest.mark.parametrize("features", [("ipv6", "probe"), ("ipv6",)], ids=["probe", "no probe"])
+def test_a_router_that_has_probes_is_asked_in_place_of_sent_heartbeats(
+    features: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(world: World) -> None:
+        call = await world.registered()
+        await trio.sleep(35)
+        asked, beats = call.gateways_end.asked, len(call.of(codec.HEART_BEAT))
+        assert (asked, beats) == ((4, 0) if "probe" in features else (0, 4))
+        # Whoever does not answer is left, however it was asked.
+        call.gateways_end.silent = True
+        await world.until(lambda: len(world.calls) == 2)
+
+    monkeypatch.setattr(MemoryLink, "carries_datagrams", True)
+    with_gateway(body, Server(native=True, features=features))
 
 
 def test_packets_of_sources_not_in_acls_do_not_reach_the_site() -> None:

@@ -83,7 +83,7 @@ class SimulatedGateway:
         self._dialer = Dialer(KcpOptions(), CONNECT_TIMEOUT, _no_routes_to_keep, Insecure())
         self._reader = FrameReader(codec.S2C_IPDATA, codec.S2C_IPDATA)
         self.packets_received = 0
-        self.beats_answered = 0
+        self._has_probes = False
 
     async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Log in, register, report started, and stay until the link is lost.
@@ -106,8 +106,10 @@ class SimulatedGateway:
         auth = AuthRequest("", NativeOffer(NATIVE_VERSION, FEATURES, proof=proof))
         await self.link.send_batch([codec.build_frame(codec.AUTH, auth.to_json())])
         answer = await self._answer(codec.AUTH)
-        if error := AuthAnswer.from_json_untrusted(bytes(answer.data)).error:
-            raise Refused(error)
+        accepted = AuthAnswer.from_json_untrusted(bytes(answer.data))
+        if accepted.error:
+            raise Refused(accepted.error)
+        self._has_probes = accepted.native is not None and "probe" in accepted.native.features
         register = RegisterRequest(
             gateway=member.address, key="", networks=member.networks, gateway6=None
         )
@@ -126,13 +128,14 @@ class SimulatedGateway:
     async def _beat(self) -> None:
         while True:
             await trio.sleep(HEART_BEAT_SECONDS)
-            await self.link.send_batch([codec.build_frame(codec.HEART_BEAT)])
+            if self._has_probes:
+                self.link.ask()
+            else:
+                await self.link.send_batch([codec.build_frame(codec.HEART_BEAT)])
 
     def _take(self, run: FrameRun) -> None:
         if run.version:
             self.packets_received += run.packets
-        elif run.command == codec.HEART_BEAT:
-            self.beats_answered += 1
         elif run.command == codec.CLIENT_CLOSED:
             raise LinkLost("the router closed the connection")
 

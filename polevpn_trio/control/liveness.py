@@ -60,7 +60,9 @@ class Liveness:
         """Whether a sign of life has been asked for and none has been heard since."""
         self._first_use: float | None = None
         """First use of the link after it was last asked."""
-        self._beats: list[float] = []
+        # The last one that was not answered, and whether others before it were not either.
+        self._beat: float | None = None
+        self._several = False
         self._round_trip: float | None = None
         self._doubted = False
         self._false_alarms = 0
@@ -74,13 +76,13 @@ class Liveness:
         return True
 
     def answered(self, now: float) -> None:
-        """Note the answer to a heartbeat."""
+        """Note the answer to a heartbeat in the stream. What asks beside it measures by itself."""
         # Answers do not say to which beat; with several under way they measure nothing.
-        if len(self._beats) == 1:
-            sample = now - self._beats[0]
+        if self._beat is not None and not self._several:
+            sample = now - self._beat
             mean = sample if self._round_trip is None else self._round_trip
             self._round_trip = mean + (sample - mean) * ROUND_TRIP_WEIGHT
-        self._beats.clear()
+        self._beat, self._several = None, False
 
     def patience(self, round_trip: float | None) -> float:
         """Seconds that a sign of life may take; ``round_trip`` is what the transport measures."""
@@ -125,7 +127,8 @@ class Liveness:
 
     def _send(self, now: float) -> None:
         self._next_beat = now + HEART_BEAT_SECONDS
-        self._beats.append(now)
+        self._several = self._beat is not None
+        self._beat = now
         if not self._asking:
             self._asking = True
             self._asked = now

@@ -34,18 +34,19 @@ from polevpn_trio.frames.messages import (
 )
 
 NATIVE_VERSION = 1
-FEATURES = ("datagram", "fec", "gso", "handover", "ipv6", "whole")
+FEATURES = ("datagram", "fec", "gso", "handover", "ipv6", "probe", "whole")
 """Native features that this version has.
 
 ``datagram``: IP packets travel in a conversation of their own, on links that have one. ``fec``:
 repairs for its datagrams may be sent to this peer. ``gso``: super-packets may be sent to this peer,
 where packets travel in the stream. ``handover``: a new link may take over from an old one without
-losing or reordering a packet. ``ipv6``: IPv6 packets may be sent to this peer. ``whole``: packets,
-with ``gso`` super-packets too, may come to this peer in the stream although there is ``datagram``.
+losing or reordering a packet. ``ipv6``: IPv6 packets may be sent to this peer. ``probe``: this peer
+can be asked for a sign of life beside the stream, on links that have that. ``whole``: packets, with
+``gso`` super-packets too, may come to this peer in the stream although there is ``datagram``.
 """
 
 
-_DATAGRAM_FEATURES = ("datagram", "fec", "whole")
+_DATAGRAM_FEATURES = ("datagram", "fec", "probe", "whole")
 
 
 def features_over(carries_datagrams: bool, features: Iterable[str]) -> tuple[str, ...]:

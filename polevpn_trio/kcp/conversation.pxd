@@ -112,6 +112,8 @@ cdef class Conversation:
 
     cpdef send(self, data)
 
+    cpdef void ask(self, double now) noexcept
+
     @cython.locals(
         view="const unsigned char[::1]", lengths="const unsigned short[::1]",
         milliseconds="long long", available=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t,
@@ -143,7 +145,7 @@ cdef class Conversation:
 
     cpdef bytes receive(self)
 
-    @cython.locals(waits=bint, earliest=double, due=double)
+    @cython.locals(earliest=double)
     cpdef double next_timeout(self) noexcept
 
     cdef bint _has_news(self) noexcept
@@ -166,8 +168,10 @@ cdef class Conversation:
     )
     cdef bint _write_acks(self) noexcept
 
-    @cython.locals(header=SegmentHeader)
+    @cython.locals(probe=WindowProbe)
     cdef bint _write_window_news(self, double now) noexcept
+
+    cdef void _write_header(self) noexcept
 
     @cython.locals(window=SendWindow, sequence="long long", rto=double, timeouts=int)
     cdef int _write_resends(self, double now, long long milliseconds) except -1
@@ -191,5 +195,5 @@ cdef class Conversation:
         self, long long sequence, long long position, Py_ssize_t size, long long milliseconds
     )
 
-    @cython.locals(queue=ByteQueue, large=bint)
+    @cython.locals(queue=ByteQueue, large=bint, in_use=bint)
     cdef _reclaim(self, double now, long long in_flight)

@@ -9,10 +9,9 @@ in a window of 128 and of 8192:
 * ``send_window`` knows the segments in flight and finds lost ones without a search;
 * ``receive_window`` puts what arrives in order and remembers what to acknowledge;
 * ``tail`` decides whether the rest after a full batch waits for what follows it;
-* ``window_probe`` knows when to ask a peer whose window is closed;
+* ``window_probe`` knows when to ask a peer for its window, or for a sign of life;
 * ``round_trip`` derives the retransmission timeout;
-* ``congestion`` says how much may be under way and how fast to send, which the peer neither
-  knows nor need know.
+* ``congestion`` says how much may be under way and how fast to send.
 
 This module joins them: it reads and writes datagrams and decides what goes into the next one.
 """
@@ -282,6 +281,10 @@ class Conversation:
         """Append ``data`` to the stream. It is copied; look at ``unsent_bytes`` for its backlog."""
         self._queue.append(data)
 
+    def ask(self, now: float) -> None:
+        """Ask the peer, one of ours, for a sign of life until there is an answer."""
+        self._probe.ask(now)
+
     # --- Receiving -----------------------------------------------------------------------
 
     def receive_datagrams_untrusted(
@@ -355,7 +358,10 @@ class Conversation:
                     acknowledged += 1
             elif command == _WASK:
                 self._tell_window = True
-            elif command != _WINS:
+                self._probe.take_question_untrusted(header, self._round_trip)
+            elif command == _WINS:
+                self._probe.take_answer_untrusted(header, milliseconds, self._round_trip)
+            else:
                 self._bad_command += 1
                 break
             at += header.length
@@ -427,22 +433,17 @@ class Conversation:
 
         A time that is not in the future means at once.
         """
-        waits = self._queue.end > self._cut
         if self._has_news():
             return self._now
-        earliest = self._window.next_timeout(self._round_trip.timeout / 1000)
-        if self._acks_due_at < earliest:
-            earliest = self._acks_due_at
-        if self._early_at < earliest:
-            earliest = self._early_at
-        if waits and self._probe.due < earliest:
-            earliest = self._probe.due
-        if self._tail.due < earliest:
-            earliest = self._tail.due
+        earliest = min(
+            self._window.next_timeout(self._round_trip.timeout / 1000),
+            self._acks_due_at,
+            self._early_at,
+            self._tail.due,
+            self._probe.next_due(self._queue.end > self._cut),
+        )
         if self._has_segment() and self._window_open():
-            due = self._pacer.next_burst()
-            if due < earliest:
-                earliest = due
+            earliest = min(earliest, self._pacer.next_burst())
         return earliest
 
     def _has_segment(self) -> bool:
@@ -487,6 +488,7 @@ class Conversation:
         header.length = 0
         if self._write_acks() and self._write_window_news(now):
             header.command = _PUSH
+            header.fragment = 0
             milliseconds = int(now * 1000) & _MASK32
             if self._write_resends(now, milliseconds):
                 fresh = self._write_new(now, milliseconds)
@@ -533,8 +535,7 @@ class Conversation:
                     return False
                 header.sequence = sequence
                 header.timestamp = arrived.ack_timestamps[self._acks_done]
-                header.write(self._output, self._output_at)
-                self._output_at += _HEADER
+                self._write_header()
                 self._acks_sent += 1
             self._acks_done += 1
         arrived.acks = 0
@@ -543,24 +544,25 @@ class Conversation:
         return True
 
     def _write_window_news(self, now: float) -> bool:
-        header = self._header
-        header.sequence = 0
-        header.timestamp = 0
-        if now >= self._probe.due and self._queue.end > self._cut:
+        probe = self._probe
+        if now >= probe.next_due(self._queue.end > self._cut):
             if not self._make_room(_HEADER):
                 return False
-            header.command = _WASK
-            header.write(self._output, self._output_at)
-            self._output_at += _HEADER
-            self._probe.note_sent(now)
+            self._header.command = _WASK
+            probe.write_question(self._header, self._round_trip, now)
+            self._write_header()
         if self._tell_window:
             if not self._make_room(_HEADER):
                 return False
-            header.command = _WINS
-            header.write(self._output, self._output_at)
-            self._output_at += _HEADER
+            self._header.command = _WINS
+            probe.write_answer(self._header)
+            self._write_header()
             self._tell_window = False
         return True
+
+    def _write_header(self) -> None:
+        self._header.write(self._output, self._output_at)
+        self._output_at += _HEADER
 
     def _write_resends(self, now: float, milliseconds: int) -> bool:
         window = self._window
@@ -646,10 +648,8 @@ class Conversation:
     def _reclaim(self, now: float, in_flight: int) -> None:
         queue = self._queue
         large = queue.capacity > _SMALLEST_QUEUE or self._window.capacity > _SMALLEST_WINDOW
-        if not large and not self._arrived.is_large():
-            self._large_at = now
-            return
-        if queue.end - queue.start > _SMALLEST_QUEUE or in_flight > _SMALLEST_WINDOW:
+        in_use = queue.end - queue.start > _SMALLEST_QUEUE or in_flight > _SMALLEST_WINDOW
+        if in_use or not (large or self._arrived.is_large()):
             self._large_at = now
         elif now - self._large_at >= _IDLE_SHRINK:
             self._large_at = now

@@ -1,9 +1,21 @@
 # cython: annotation_typing=False
-"""When to ask a peer that has closed its window whether it is still closed (KCP's WASK)."""
+"""Questions to the peer that need no acknowledgement (KCP's WASK, answered by WINS).
+
+A peer that has closed its window is asked whether it is still closed. And a peer of ours can be
+asked for a sign of life, which is what gateways do for a heartbeat: a question and an answer, where
+a beat in the stream and its answer take acknowledgements too, and wake the router once more.
+
+A question for a sign of life has ``frg`` 1, our clock in ``ts``, and in ``sn`` the round trip as we
+have measured it, in milliseconds (0: unknown), since who only answers cannot. The answer repeats
+``frg`` and ``ts``. In the questions and answers of originals ``frg`` is 0.
+"""
 
 from __future__ import annotations
 
 import math
+
+from polevpn_trio.kcp.round_trip import RoundTrip
+from polevpn_trio.kcp.segment import SegmentHeader
 
 FIRST_PROBE = 7.0
 """Seconds after the peer closed its window until it is asked."""
@@ -16,26 +28,83 @@ _FIRST_PROBE = FIRST_PROBE
 _PROBE_GROWTH = PROBE_GROWTH
 _LAST_PROBE = LAST_PROBE
 _NEVER = math.inf
+_MASK32 = 0xFFFFFFFF
+_HALF = 0x80000000
 
 
 class WindowProbe:
-    """Knows when the next question is due: at ``due``, inf while the window is open."""
+    """Knows when the next question is due, what it says, and how to take question and answer."""
 
     def __init__(self) -> None:
-        self.due = _NEVER
         self.sent = 0
-        self._wait = _FIRST_PROBE
+        self._window_due = _NEVER
+        self._window_wait = _FIRST_PROBE
+        # For a sign of life: when to ask next, and how long to wait then; 0 before the first time.
+        self._life_due = _NEVER
+        self._life_wait = 0.0
+        # What the next answer repeats, -1 for a question that wants nothing repeated.
+        self._echo = -1
+
+    def next_due(self, waits: bool) -> float:
+        """Tell when to ask; of its window the peer is asked only while something ``waits``."""
+        if waits and self._window_due < self._life_due:
+            return self._window_due
+        return self._life_due
 
     def note_window(self, window: int, before: int, now: float) -> None:
         """Take what the peer says of its window, in segments, and what it said before."""
         if window:
-            self.due = _NEVER
-            self._wait = _FIRST_PROBE
+            self._window_due = _NEVER
+            self._window_wait = _FIRST_PROBE
         elif before:
-            self.due = now + self._wait
+            self._window_due = now + self._window_wait
 
-    def note_sent(self, now: float) -> None:
-        """Note that the peer is being asked."""
+    def ask(self, now: float) -> None:
+        """Ask for a sign of life from now on, until there is an answer."""
+        self._life_due = now
+        self._life_wait = 0.0
+
+    def write_question(self, header: SegmentHeader, round_trip: RoundTrip, now: float) -> None:
+        """Fill in what is ours in a question that is being asked."""
         self.sent += 1
-        self._wait = min(self._wait * _PROBE_GROWTH, _LAST_PROBE)
-        self.due = now + self._wait
+        header.fragment = 0
+        header.sequence = 0
+        header.timestamp = 0
+        # Whatever is asked for, the answer tells of the window too.
+        if self._window_due <= now:
+            self._window_wait = min(self._window_wait * _PROBE_GROWTH, _LAST_PROBE)
+            self._window_due = now + self._window_wait
+        if self._life_due <= now:
+            wait = self._life_wait * _PROBE_GROWTH
+            self._life_wait = min(wait or round_trip.timeout / 1000, _LAST_PROBE)
+            self._life_due = now + self._life_wait
+            header.fragment = 1
+            header.timestamp = int(now * 1000) & _MASK32
+            header.sequence = int(round_trip.smoothed + 0.5)
+
+    def write_answer(self, header: SegmentHeader) -> None:
+        """Fill in what is ours in the answer to the last question, or in news of our window."""
+        header.fragment = 0
+        header.sequence = 0
+        header.timestamp = 0
+        if self._echo >= 0:
+            header.fragment = 1
+            header.timestamp = self._echo
+            self._echo = -1
+
+    def take_question_untrusted(self, header: SegmentHeader, round_trip: RoundTrip) -> None:
+        """Note what the answer shall repeat, and the round trip that the peer has measured."""
+        if header.fragment == 1:
+            self._echo = header.timestamp
+            if header.sequence:
+                round_trip.add_sample(header.sequence)
+
+    def take_answer_untrusted(
+        self, header: SegmentHeader, milliseconds: int, round_trip: RoundTrip
+    ) -> None:
+        """Ask no more, and measure the round trip, if it is one for a question of ours."""
+        if header.fragment == 1 and self._life_due != _NEVER:
+            self._life_due = _NEVER
+            elapsed = (milliseconds - header.timestamp) & _MASK32
+            if elapsed < _HALF:
+                round_trip.add_sample(elapsed)

@@ -168,6 +168,10 @@ class Link(ABC):
         For the receiving task, before a close: what the peer says meanwhile is lost.
         """
 
+    def ask(self) -> None:
+        """Ask the peer for a sign of life, beside the stream; only if it has ``probe``."""
+        raise NotImplementedError
+
     async def settle(self) -> None:
         """Wait until the peer has all packets that were given to the link beside its stream.
 

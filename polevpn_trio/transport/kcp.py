@@ -562,6 +562,11 @@ class KcpLink(Link):
             b"".join(picked), array("H", map(len, picked)), len(picked), now
         )
 
+    def ask(self) -> None:
+        """Ask the peer for a sign of life."""
+        self._conversation.ask(self._time())
+        self.flush()
+
     async def drain(self) -> None:
         """Wait until everything sent is acknowledged."""
         while self._conversation.unsent_bytes or self._conversation.in_flight:

@@ -374,7 +374,7 @@ GATEWAY_MISTAKES = [
         "native",
         None,
         "native: null, expected true, false, or an object with "
-        "datagram, fec, gso, handover, ipv6, whole",
+        "datagram, fec, gso, handover, ipv6, probe, whole",
     ),
     (
         "native",
@@ -535,9 +535,9 @@ def test_a_gateway_without_ipv4_suits_only_our_own_router(place: Place) -> None:
 @pytest.mark.parametrize(
     ("value", "native", "features"),
     [
-        (True, True, ("datagram", "fec", "gso", "handover", "ipv6", "whole")),
-        ({}, True, ("datagram", "fec", "gso", "handover", "ipv6", "whole")),
-        ({"gso": False}, True, ("datagram", "fec", "handover", "ipv6", "whole")),
+        (True, True, ("datagram", "fec", "gso", "handover", "ipv6", "probe", "whole")),
+        ({}, True, ("datagram", "fec", "gso", "handover", "ipv6", "probe", "whole")),
+        ({"gso": False}, True, ("datagram", "fec", "handover", "ipv6", "probe", "whole")),
         (dict.fromkeys(set(FEATURES) - {"gso"}, False) | {"gso": True}, True, ("gso",)),
         (dict.fromkeys(FEATURES, False), True, ()),
         (False, False, ()),

@@ -96,14 +96,14 @@ def test_features_that_are_left_out() -> None:
     config = RouterConfig(
         path=Path("router.json"),
         key=SECRET,
-        features=("datagram", "fec", "handover", "ipv6", "whole"),
+        features=("datagram", "fec", "handover", "ipv6", "probe", "whole"),
     )
     assert "dialect native without gso, classic with the originals" in lines(config)
     strict = attrs.evolve(config, classic=False)
     assert "dialect native without gso, none with the originals" in lines(strict)
     config = RouterConfig(path=Path("router.json"), key=SECRET, features=())
     assert (
-        "dialect native without datagram, fec, gso, handover, ipv6, whole, "
+        "dialect native without datagram, fec, gso, handover, ipv6, probe, whole, "
         "classic with the originals" in lines(config)
     )
 

@@ -47,7 +47,7 @@ def test_nothing_is_missing_behind_a_path_that_loses_five_per_cent(
         config = overlay.gateway_config(site, overlay.url("kcp"), native=native)
         gateway = overlay.start_gateway(site, config)
         fec = " fec" if native["fec"] else ""
-        gateway.wait_for_output(f"(native datagram{fec} gso handover ipv6 whole)", PATIENCE)
+        gateway.wait_for_output(f"(native datagram{fec} gso handover ipv6 probe whole)", PATIENCE)
     overlay.wait_for_path(near.lan_host, far.lan_host_address)
     before = wan.statistics().forward.path
     echo = near.lan_host.call(

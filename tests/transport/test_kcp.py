@@ -21,7 +21,7 @@ from polevpn_trio.control.config import KcpOptions
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.frames import codec
 from polevpn_trio.kcp.conversation import INITIAL_WINDOW
-from polevpn_trio.kcp.segment import HEADER_SIZE
+from polevpn_trio.kcp.segment import HEADER_SIZE, WASK, WINS
 from polevpn_trio.transport.base import SEND_BATCH_BYTES
 from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
@@ -381,6 +381,54 @@ def test_packets_travel_beside_the_stream_once_that_is_agreed() -> None:
         assert all(frame in packets for frame in frames)
         assert near.largest_packet == 1343
         assert near.statistics().smoothed_rtt == pytest.approx(0.02, rel=0.1)
+
+    over_pair(body)
+
+
+def test_a_question_for_a_sign_of_life_takes_two_datagrams() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        sent: list[int] = []
+
+        def note(datagram: bytes) -> bool:
+            sent.append(datagram[4])
+            return False
+
+        session.lost = session.other.lost = note
+        heard = far.heard
+
+        async def ask() -> None:
+            near.ask()
+            await trio.sleep(1)
+
+        near.open_datagrams(codec.S2C_IPDATA, repair=True)
+        far.open_datagrams(codec.C2S_IPDATA, repair=True)
+        assert await exchange(near, far, ask) == (b"", b"")
+        assert sent == [WASK, WINS]
+        assert near.heard == pytest.approx(heard + 0.02)
+        assert far.heard == pytest.approx(heard + 0.01)
+        assert near._timer.when == far._timer.when == math.inf
+        assert near.statistics().smoothed_rtt == pytest.approx(0.02)
+        # Who is asked learns it the next time.
+        await exchange(near, far, ask)
+        assert far.statistics().smoothed_rtt == pytest.approx(0.02)
+
+    over_pair(body)
+
+
+def test_a_lost_question_is_asked_again() -> None:
+    async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
+        lost = [True, True, False]
+        session.lost = lambda datagram: lost.pop(0)
+        heard = near.heard
+
+        async def act() -> None:
+            near.ask()
+            await trio.sleep(10)
+
+        await exchange(near, far, act)
+        assert lost == []
+        # 200 and 300 ms for two that were lost.
+        assert near.heard == pytest.approx(heard + 0.52)
 
     over_pair(body)
 
