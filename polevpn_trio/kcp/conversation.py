@@ -253,8 +253,8 @@ class Conversation:
 
     @property
     def dead_link(self) -> bool:
-        """Whether some segment was sent ``dead_link`` times since the peer last acknowledged."""
-        return self._window.sends_in_vain() >= self._dead_link
+        """Whether the peer was sent a segment, or asked, ``dead_link`` times without an answer."""
+        return max(self._window.sends_in_vain(), self._probe.in_vain) >= self._dead_link
 
     def set_mtu(self, mtu: int) -> None:
         """Make later datagrams at most ``mtu`` (50 to 1500) bytes long.

@@ -17,7 +17,7 @@ cdef class WindowProbe:
     cdef double _window_due
     cdef double _window_wait
     cdef double _life_due
-    cdef double _life_wait
+    cdef readonly long long in_vain
     cdef long long _echo
 
     cpdef double next_due(self, bint waits) noexcept
@@ -26,7 +26,6 @@ cdef class WindowProbe:
 
     cpdef void ask(self, double now) noexcept
 
-    @cython.locals(wait=double)
     cpdef void write_question(
         self, SegmentHeader header, RoundTrip round_trip, double now
     ) noexcept

@@ -39,9 +39,10 @@ class WindowProbe:
         self.sent = 0
         self._window_due = _NEVER
         self._window_wait = _FIRST_PROBE
-        # For a sign of life: when to ask next, and how long to wait then; 0 before the first time.
+        # For a sign of life: when to ask next.
         self._life_due = _NEVER
-        self._life_wait = 0.0
+        self.in_vain = 0
+        """How often the peer has been asked for a sign of life since it last answered."""
         # What the next answer repeats, -1 for a question that wants nothing repeated.
         self._echo = -1
 
@@ -60,9 +61,8 @@ class WindowProbe:
             self._window_due = now + self._window_wait
 
     def ask(self, now: float) -> None:
-        """Ask for a sign of life from now on, until there is an answer."""
+        """Ask for a sign of life, and again until there is an answer."""
         self._life_due = now
-        self._life_wait = 0.0
 
     def write_question(self, header: SegmentHeader, round_trip: RoundTrip, now: float) -> None:
         """Fill in what is ours in a question that is being asked."""
@@ -75,9 +75,9 @@ class WindowProbe:
             self._window_wait = min(self._window_wait * _PROBE_GROWTH, _LAST_PROBE)
             self._window_due = now + self._window_wait
         if self._life_due <= now:
-            wait = self._life_wait * _PROBE_GROWTH
-            self._life_wait = min(wait or round_trip.timeout / 1000, _LAST_PROBE)
-            self._life_due = now + self._life_wait
+            # As a segment that is sent again and again.
+            self._life_due = now + (1 + 0.5 * self.in_vain) * round_trip.timeout / 1000
+            self.in_vain += 1
             header.fragment = 1
             header.timestamp = int(now * 1000) & _MASK32
             header.sequence = int(round_trip.smoothed + 0.5)
@@ -105,6 +105,7 @@ class WindowProbe:
         """Ask no more, and measure the round trip, if it is one for a question of ours."""
         if header.fragment == 1 and self._life_due != _NEVER:
             self._life_due = _NEVER
+            self.in_vain = 0
             elapsed = (milliseconds - header.timestamp) & _MASK32
             if elapsed < _HALF:
                 round_trip.add_sample(elapsed)

@@ -33,7 +33,7 @@ def test_a_question_is_repeated_until_it_is_answered() -> None:
     conversation.ask(1.0)
     assert conversation.next_timeout() == 1.0
     sent = run_until(conversation, 2.0)
-    assert [at for at, _ in sent] == pytest.approx([1.0, 1.2, 1.5, 1.95])
+    assert [at for at, _ in sent] == pytest.approx([1.0, 1.2, 1.5, 1.9])
     assert [(segment.cmd, segment.frg, segment.ts) for _, segment in sent] == [
         (WASK, 1, int(at * 1000)) for at, _ in sent
     ]
@@ -42,7 +42,7 @@ def test_a_question_is_repeated_until_it_is_answered() -> None:
     feed(conversation, 2.0, Segment(WINS, frg=1, ts=1500))
     assert conversation.next_timeout() == math.inf
     assert conversation.statistics().smoothed_rtt == 500
-    feed(conversation, 2.1, Segment(WINS, frg=1, ts=1950))
+    feed(conversation, 2.1, Segment(WINS, frg=1, ts=1900))
     assert conversation.statistics().smoothed_rtt == 500
 
 
@@ -93,12 +93,17 @@ def test_nobody_who_was_not_asked_tells_the_round_trip() -> None:
     assert conversation.statistics().smoothed_rtt == 0
 
 
-def test_to_ask_again_begins_anew() -> None:
-    conversation = Conversation()
+def test_to_ask_again_asks_at_once_and_goes_on_counting() -> None:
+    conversation = Conversation(dead_link=6)
     conversation.ask(1.0)
-    run_until(conversation, 9.0)
-    conversation.ask(10.0)
-    assert [at for at, _ in run_until(conversation, 10.6)] == pytest.approx([10.0, 10.2, 10.5])
+    run_until(conversation, 2.0)
+    assert not conversation.dead_link
+    conversation.ask(2.1)
+    assert [at for at, _ in run_until(conversation, 3.3)] == pytest.approx([2.1, 2.7])
+    assert conversation.dead_link
+    feed(conversation, 3.0, Segment(WINS, frg=1, ts=2100))
+    assert not conversation.dead_link
+    assert conversation.next_timeout() == math.inf
 
 
 def test_questions_and_answers_leave_data_alone() -> None:
