@@ -81,10 +81,12 @@ TURN_BUDGET = 16
 works off in one turn of its own, so that what it cannot keep up with waits in the kernel."""
 TURN_SECONDS = 0.002
 """Seconds after which a turn ends in any case: some batches cost far more than others."""
-ROUND_SECONDS = 0.006
-"""Seconds of processor time that all who are waiting may have together before they have their turns
-again. What costs most may be what an owner does in the end with all that has come, so a socket
-whose turns take more than their share has fewer batches taken in at a time."""
+SHARE_SECONDS = 0.003
+"""Seconds of processor time for a turn where two are waiting. What costs most may be what an owner
+does in the end with all that has come, so a socket whose turns take more has fewer batches taken in
+at a time. Where more are waiting, each for all of the others, it goes down by their square."""
+LEAST_SHARE = 0.001
+"""Seconds: shorter turns help nobody, as every other turn takes about as long."""
 MAX_EARLY_DATAGRAMS = 64
 """Application datagrams kept for a handshake that is about to be finished."""
 HANDSHAKE_MTU = 1232
@@ -220,6 +222,11 @@ class _Handshake:
                 pass
 
 
+def _share(crowd: float) -> float:
+    """Give the seconds of processor time for a turn if so many are waiting."""
+    return max(SHARE_SECONDS * (2 / crowd) ** 2, LEAST_SHARE)
+
+
 class DtlsEndpoint:
     """All DTLS sessions of one UDP socket, as client, as server, or both.
 
@@ -306,8 +313,7 @@ class DtlsEndpoint:
                 break
         self._end_turn()
         seconds = self._processor_time() - began
-        if seconds > TURN_SECONDS and seconds > (share := ROUND_SECONDS / eager.crowd()):
-            share = max(share, TURN_SECONDS)
+        if seconds > LEAST_SHARE and seconds > (share := _share(eager.crowd())):
             udp.withheld = TURN_BUDGET - max(int(len(senders) * share / seconds), 1)
         elif udp.withheld and len(senders) == budget:
             udp.withheld -= 1

@@ -90,8 +90,12 @@ def over_turns(
     trio.run(main)
 
 
-def test_turns_that_take_too_long_have_fewer_batches_until_they_do_not(certificates: Any) -> None:
-    owner = Costly(dtls.ROUND_SECONDS / 4.5)
+@pytest.mark.parametrize(("crowd", "share"), [(1.0, 0.012), (2.0, 0.003), (3.0, 0.004 / 3)])
+def test_turns_that_take_too_long_have_fewer_batches_until_they_do_not(
+    crowd: float, share: float, certificates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eager, "crowd", lambda: crowd)
+    owner = Costly(share / 4.5)
     most = dtls.TURN_BUDGET
 
     def body(take_turns: Callable[[int], list[int]]) -> None:
@@ -108,11 +112,11 @@ def test_among_many_a_turn_is_no_shorter_than_one_may_be_and_has_a_batch(
     certificates: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(eager, "crowd", lambda: 100.0)
-    owner = Costly(dtls.TURN_SECONDS / 2.5)
+    owner = Costly(dtls.LEAST_SHARE / 2.5)
 
     def body(take_turns: Callable[[int], list[int]]) -> None:
         assert take_turns(5) == [dtls.TURN_BUDGET, 2, 3, 2, 3]
-        owner.seconds = 100 * dtls.TURN_SECONDS
+        owner.seconds = 100 * dtls.LEAST_SHARE
         assert take_turns(4) == [2, 1, 1, 1]
 
     over_turns(certificates.ecdsa, owner, body)
