@@ -74,6 +74,7 @@ FIGURES = (
     Figure("bytes", "bytes on the wire per byte carried", "", "lower"),
     Figure("back", "bytes on the wire the other way per byte carried", "", "lower"),
     Figure("overrun", "packets lost by sending too much", "%", "lower"),
+    Figure("overrun_bbr", "packets lost by sending too much, BBR inside", "%", "lower"),
     Figure("late", "the emulator was late, 99 %", "ms", "lower"),
     Figure("voice", "speech in time, forward", "%", "higher"),
     Figure("voice_back", "speech in time, backward", "%", "higher"),
@@ -129,10 +130,13 @@ def bulk(profile: Profile, tunnel: Tunnel, settings: Settings) -> dict[str, floa
         figures |= wire_figures(before, wan.statistics(), carried, pings)
     if carries_packets(tunnel.subject):
         wan.restart()
+        before = wan.statistics()
         try:
             figures["bbr"] = traffic.Bulk.start(tunnel, seconds, ["-C", "bbr"]).finish()
         except RunFailed as error:
             problems.append(f"BBR: {error}")
+        else:
+            figures["overrun_bbr"] = _overrun(before, wan.statistics())
     if problems:
         raise RunFailed("; ".join(problems), _named(profile.name, figures))
     return _checked(profile, tunnel, figures)
@@ -154,10 +158,6 @@ def wire_figures(
     """What a transfer and the pings beside it cost on the wire, by the emulator's counters."""
     start, end = before.forward.path, after.forward.path
     packets = end.packets_in - start.packets_in
-    overrun = sum(
-        getattr(end, name) - getattr(start, name)
-        for name in ("lost_queue", "lost_policer", "lost_knee")
-    )
     if not packets or not carried.transferred:
         return {}
     segment = min(carried.segment or LARGEST_SEGMENT, LARGEST_SEGMENT)
@@ -168,9 +168,17 @@ def wire_figures(
         "packets": packets / carried_packets,
         "bytes": (end.bytes_in - start.bytes_in) / carried_bytes,
         "back": back / carried_bytes,
-        "overrun": overrun / packets * 100,
+        "overrun": _overrun(before, after),
         "late": max(each.late_percentile(99) for each in (end, after.backward.path)) * 1000,
     }
+
+
+def _overrun(before: WanStatistics, after: WanStatistics) -> float:
+    """Give the share of packets, in per cent, that was lost since there were too many."""
+    start, end = before.forward.path, after.forward.path
+    lost = end.lost_queue + end.lost_policer + end.lost_knee
+    lost -= start.lost_queue + start.lost_policer + start.lost_knee
+    return lost / max(end.packets_in - start.packets_in, 1) * 100
 
 
 def _echo_figures(name: str, echo: probes.EchoResult) -> dict[str, float]:

@@ -46,7 +46,10 @@ VIEWS = (
         "On the wire: packets per packet carried / bytes per byte / bytes back per byte",
         ("packets", "bytes", "back"),
     ),
-    View("Packets on the wire lost by sending too much, %", ("overrun",)),
+    View(
+        "Packets on the wire lost by sending too much, %: CUBIC / BBR inside",
+        ("overrun", "overrun_bbr"),
+    ),
     View("How late the emulator was, 99 %, ms", ("late",)),
     View("Speech in time, %: forward / backward", ("voice", "voice_back")),
     View(
