@@ -497,7 +497,7 @@ class Connection:
             self._use_began = trio.Event()
             self._gateway.outgoing.release_idle(trio.current_time())
             verdict = self._liveness.judge(
-                trio.current_time(), self.link.heard, self.link.statistics().smoothed_rtt
+                trio.current_time(), self.link.heard, self.link.slowest_rtt
             )
             if verdict.dead:
                 raise LinkLost(f"nothing heard for {DEAD_SECONDS:g} s", advice=advice.ROUTER_SILENT)

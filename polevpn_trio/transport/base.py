@@ -186,6 +186,11 @@ class Link(ABC):
         counted = self.statistics()
         return key_limits.stream_share(max(counted.bytes_sent, counted.bytes_received))
 
+    @property
+    def slowest_rtt(self) -> float | None:
+        """The round trip in seconds that a sign of life may take; None if nothing measures it."""
+        return self.statistics().smoothed_rtt
+
     @abstractmethod
     def statistics(self) -> LinkStatistics:
         """Return the counters."""

@@ -586,6 +586,17 @@ class KcpLink(Link):
         """The share of what may be protected that was, the most in either direction."""
         return self._session.key_use
 
+    @property
+    def slowest_rtt(self) -> float | None:
+        """The longer of those that stream and packets have measured.
+
+        What packets have may be old by now, where only signs of life have passed since.
+        """
+        rtt = self._conversation.statistics().smoothed_rtt / 1000
+        if self._packets is not None:
+            rtt = max(rtt, self._packets.smoothed_rtt)
+        return rtt or None
+
     def close(self) -> None:
         """Send close_notify and end the link."""
         if not self._closed.is_set():
