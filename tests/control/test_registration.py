@@ -112,7 +112,7 @@ def test_native_features_are_those_of_both() -> None:
 
 
 def test_a_stream_has_no_features_of_datagrams() -> None:
-    features = ("gso", "datagram", "fec", "whole")
+    features = ("gso", "datagram", "fec", "probe", "whole")
     assert features_over(True, features) == features
     assert features_over(False, features) == ("gso",)
 

@@ -68,11 +68,13 @@ def test_who_answers_learns_the_round_trip_from_the_question() -> None:
 
 def test_the_question_tells_the_round_trip_that_was_measured() -> None:
     conversation = Conversation()
-    conversation.send(b"x")
-    poll(conversation, 1.0)
-    feed(conversation, 1.0804, ack(0, ts=1000, una=1))
-    conversation.ask(2.0)
-    assert poll(conversation, 2.0) == [Segment(WASK, frg=1, sn=80, ts=2000, una=0, wnd=2048)]
+    for number, (now, told) in enumerate([(1.0804, 80), (1.086, 81)]):
+        conversation.send(b"x")
+        poll(conversation, 1.0)
+        # The second makes 80.75 of it.
+        feed(conversation, now, ack(number, ts=1000, una=number + 1))
+        conversation.ask(2.0)
+        assert poll(conversation, 2.0) == [Segment(WASK, frg=1, sn=told, ts=2000, wnd=2048)]
 
 
 def test_news_of_a_window_are_no_answer() -> None:
@@ -144,6 +146,18 @@ def test_a_question_for_both_counts_for_both() -> None:
     assert [segment.frg for segment in poll(conversation, 9.0)] == [1]
     feed(conversation, 9.1, Segment(WINS, frg=1, ts=9000, una=1, wnd=0))
     assert conversation.next_timeout() == pytest.approx(19.5)
+
+
+def test_to_ask_for_the_window_repeats_no_question_before_its_time() -> None:
+    conversation = Conversation()
+    conversation.send(b"x")
+    poll(conversation, 1.0)
+    feed(conversation, 2.0, ack(0, ts=1000, una=1, wnd=0))
+    conversation.send(b"y")
+    conversation.ask(8.9)
+    sent = run_until(conversation, 20.0)
+    # A round trip of a second makes a timeout of three.
+    assert [(at, segment.frg) for at, segment in sent[:3]] == [(8.9, 1), (9.0, 0), (11.9, 1)]
 
 
 LOST = 1 / 4
