@@ -344,6 +344,20 @@ def test_a_silent_link_in_use_is_replaced_within_two_seconds() -> None:
     with_gateway(body, Server())
 
 
+def test_a_link_has_four_times_what_its_slowest_way_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        first = await world.registered()
+        world.nursery.start_soon(world.keep_sending)
+        await trio.sleep(15)
+        silence(first)
+        await trio.sleep(7)
+        assert len(world.calls) == 1
+        await world.until(lambda: len(world.calls) > 1, 5)
+
+    monkeypatch.setattr(MemoryLink, "slowest_rtt", 2.0)
+    with_gateway(body, Server())
+
+
 @pytest.mark.parametrize("scheme", ["kcp", "tls"])
 def test_a_link_that_takes_nothing_any_more_is_noticed_too(scheme: str) -> None:
     """The sender waits in the link then, and so does the heartbeat."""
