@@ -18,6 +18,7 @@ cdef class WindowProbe:
     cdef double _window_wait
     cdef double _life_due
     cdef readonly long long in_vain
+    cdef long long _measured
     cdef long long _echo
 
     cpdef double next_due(self, bint waits) noexcept

@@ -6,7 +6,7 @@ asked for a sign of life, which is what gateways do for a heartbeat: a question 
 a beat in the stream and its answer take acknowledgements too, and wake the router once more.
 
 A question for a sign of life has ``frg`` 1, our clock in ``ts``, and in ``sn`` the round trip as we
-have measured it, in milliseconds (0: unknown), since who only answers cannot. The answer repeats
+measured it last, in milliseconds (0: unknown), since who only answers cannot. The answer repeats
 ``frg`` and ``ts``. In the questions and answers of originals ``frg`` is 0.
 """
 
@@ -43,6 +43,8 @@ class WindowProbe:
         self._life_due = _NEVER
         self.in_vain = 0
         """How often the peer has been asked for a sign of life since it last answered."""
+        # The round trip of the last answer in milliseconds, -1 before any.
+        self._measured = -1
         # What the next answer repeats, -1 for a question that wants nothing repeated.
         self._echo = -1
 
@@ -80,7 +82,10 @@ class WindowProbe:
             self.in_vain += 1
             header.fragment = 1
             header.timestamp = int(now * 1000) & _MASK32
-            header.sequence = int(round_trip.smoothed + 0.5)
+            # Of those that are all alike the peer would take it that the path never varies.
+            header.sequence = self._measured
+            if self._measured < 0:
+                header.sequence = int(round_trip.smoothed + 0.5)
 
     def write_answer(self, header: SegmentHeader) -> None:
         """Fill in what is ours in the answer to the last question, or in news of our window."""
@@ -108,4 +113,5 @@ class WindowProbe:
             self.in_vain = 0
             elapsed = (milliseconds - header.timestamp) & _MASK32
             if elapsed < _HALF:
+                self._measured = elapsed
                 round_trip.add_sample(elapsed)

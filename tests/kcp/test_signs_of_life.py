@@ -77,6 +77,14 @@ def test_the_question_tells_the_round_trip_that_was_measured() -> None:
         assert poll(conversation, 2.0) == [Segment(WASK, frg=1, sn=told, ts=2000, wnd=2048)]
 
 
+def test_the_question_tells_the_round_trip_of_the_last_answer() -> None:
+    conversation = Conversation()
+    for at, trip, told in ((1.0, 0.080, 0), (2.0, 0.160, 80), (3.0, 0.0, 160), (4.0, 0.1, 0)):
+        conversation.ask(at)
+        assert [segment.sn for segment in poll(conversation, at)] == [told]
+        feed(conversation, at + trip, Segment(WINS, frg=1, ts=int(at * 1000)))
+
+
 def test_news_of_a_window_are_no_answer() -> None:
     conversation = Conversation()
     conversation.ask(1.0)
