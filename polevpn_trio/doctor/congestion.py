@@ -8,10 +8,7 @@ import attrs
 
 from polevpn_trio.control.config import DEFAULT_CONGESTION
 from polevpn_trio.doctor.finding import Finding, Status, ok, skip
-from polevpn_trio.transport.tcp import choose_congestion_control
-
-_LONGEST_NAME = 16
-"""Bytes: TCP_CA_NAME_MAX of linux/tcp.h."""
+from polevpn_trio.transport.tcp import choose_congestion_control, congestion_control
 
 
 @attrs.frozen
@@ -28,10 +25,10 @@ def look_at_congestion(wanted: str) -> CongestionFacts:
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             granted = not wanted or choose_congestion_control(probe, wanted)
-            name = probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
+            used = congestion_control(probe)
     except OSError:
         return CongestionFacts(wanted, "")
-    return CongestionFacts(wanted, name.rstrip(b"\0").decode(errors="replace"), granted)
+    return CongestionFacts(wanted, used, granted)
 
 
 def judge_congestion(facts: CongestionFacts) -> Finding:

@@ -15,6 +15,8 @@ import struct
 
 import trio
 
+BBR = "bbr"
+
 NOT_SENT_SECONDS = 0.004
 """What may wait in the kernel, in seconds at the connection's rate: enough for us to come round
 again in time, with programs beside us on the same processor."""
@@ -29,6 +31,17 @@ MEASURE_SECONDS = 0.05
 LONGEST_MEASURE_SECONDS = 0.5
 """A rate is taken over at least the one, and over no more than the other: a connection that had
 nothing to send in between would seem slow."""
+
+SHORT_PATH = 0.0005
+"""Seconds of round trip below which BBR is left aside. What fits such a path is less than programs
+leave lying while they wait for the processor, so BBR has too little under way, and now and then
+nothing leaves for tens of milliseconds. Any other control makes good a loss at once there."""
+
+_FOR_SHORT_PATHS = ("cubic", "reno")
+"""Of these the first that the kernel lets us have: reno is there and allowed everywhere."""
+
+_LONGEST_NAME = 16
+"""Bytes: TCP_CA_NAME_MAX of linux/tcp.h."""
 
 _SO_MAX_PACING_RATE = 47
 """linux/asm-generic/socket.h; Python has no name for it."""
@@ -94,9 +107,39 @@ def limit_rate(connection: socket.socket, rate: float) -> None:
 
 def restart_bbr(connection: socket.socket) -> None:
     """Let BBR forget what it knows of the path, and begin anew; another one goes on as it is."""
-    with contextlib.suppress(OSError):
-        name = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
-        if name == b"bbr":
-            # The same name again would change nothing. Reno is there and allowed everywhere.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
+    if congestion_control(connection) == BBR:
+        # The same name again would change nothing.
+        choose_congestion_control(connection, "reno")
+        choose_congestion_control(connection, BBR)
+
+
+class BbrOnLongPaths:
+    """Leaves BBR aside on one TCP socket while its path is shorter than `SHORT_PATH`."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._short = False
+        # Whether BBR was in use, and is not any more.
+        self._aside = False
+
+    def follow_path(self, min_rtt: float) -> None:
+        """Take the least round trip in seconds. What was chosen in place of BBR stays in use."""
+        short = min_rtt < SHORT_PATH
+        if short == self._short:
+            return
+        self._short = short
+        if self._aside:
+            self._aside = not choose_congestion_control(self._connection, BBR)
+        elif short and congestion_control(self._connection) == BBR:
+            self._aside = any(
+                choose_congestion_control(self._connection, name) for name in _FOR_SHORT_PATHS
+            )
+
+
+def congestion_control(connection: socket.socket) -> str:
+    """Give the name of the congestion control in use, "" if the kernel does not tell."""
+    try:
+        name = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
+    except OSError:
+        return ""
+    return name.rstrip(b"\0").decode(errors="replace")

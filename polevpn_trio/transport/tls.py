@@ -23,7 +23,13 @@ from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.key_limits import MOST_STREAM_BYTES
 from polevpn_trio.transport.openssl import ask_for_certificate, reason_of, use_pair
 from polevpn_trio.transport.path_governor import PathGovernor
-from polevpn_trio.transport.tcp import FIRST_LIMIT, NotSentLimit, limit_rate, restart_bbr
+from polevpn_trio.transport.tcp import (
+    FIRST_LIMIT,
+    BbrOnLongPaths,
+    NotSentLimit,
+    limit_rate,
+    restart_bbr,
+)
 from polevpn_trio.transport.tcp_info import TcpStatistics, read_path, read_tcp_info
 from polevpn_trio.transport.tls_records import MOST_RECORD_BYTES
 from polevpn_trio.transport.tls_session import (
@@ -128,6 +134,7 @@ class TlsStream(trio.abc.Stream):
         self._sent = 0
         self._not_sent_limit = NotSentLimit()
         self._governor = PathGovernor()
+        self._congestion = BbrOnLongPaths(plain)
         self._poll = select.poll()
         self._poll.register(plain.fileno(), select.POLLOUT)
 
@@ -359,6 +366,7 @@ class TlsStream(trio.abc.Stream):
         sample = read_path(self._socket)
         if sample is None:
             return
+        self._congestion.follow_path(sample.min_rtt)
         if self._governor.look(sample, now):
             limit_rate(self._socket, self._governor.limit)
         if self._governor.restart:

@@ -10,12 +10,16 @@ import pytest
 import trio
 
 from polevpn_trio.transport.tcp import (
+    BBR,
     FIRST_LIMIT,
     LARGEST_LIMIT,
     NOT_SENT_SECONDS,
+    SHORT_PATH,
     SMALLEST_LIMIT,
+    BbrOnLongPaths,
     NotSentLimit,
     choose_congestion_control,
+    congestion_control,
     limit_rate,
     restart_bbr,
 )
@@ -101,6 +105,54 @@ def test_the_rate_is_limited_and_freed(rate: float, expected: int) -> None:
         limit_rate(connection, rate)
         set_to = connection.getsockopt(socket.SOL_SOCKET, 47, 8)
     assert int.from_bytes(set_to, sys.byteorder) == expected
+
+
+def bbr_or_skip(connection: socket.socket) -> None:
+    if not choose_congestion_control(connection, BBR):
+        pytest.skip("this kernel does not let us use bbr")
+
+
+def test_bbr_is_left_aside_while_the_path_is_short() -> None:
+    with socket.socket() as connection:
+        bbr_or_skip(connection)
+        choice = BbrOnLongPaths(connection)
+        seen = []
+        for min_rtt in (4294.0, 0.1, SHORT_PATH, SHORT_PATH / 2, 1e-6, SHORT_PATH, 0.1, 0.0001):
+            choice.follow_path(min_rtt)
+            seen.append(congestion_control(connection) == BBR)
+    assert seen == [True, True, True, False, False, True, True, False]
+
+
+@pytest.mark.parametrize("name", ["reno", "cubic"])
+def test_another_congestion_control_stays_whatever_the_path(name: str) -> None:
+    with socket.socket() as connection:
+        if not choose_congestion_control(connection, name):
+            pytest.skip(f"this kernel does not let us use {name}")
+        choice = BbrOnLongPaths(connection)
+        for min_rtt in (0.1, 0.0001, 0.1):
+            choice.follow_path(min_rtt)
+            assert congestion_control(connection) == name
+
+
+def test_what_takes_the_place_of_bbr_is_not_looked_for_again_and_again() -> None:
+    """Whoever chooses another one meanwhile keeps it."""
+    with socket.socket() as connection:
+        bbr_or_skip(connection)
+        choice = BbrOnLongPaths(connection)
+        choice.follow_path(0.0001)
+        assert choose_congestion_control(connection, "reno")
+        choice.follow_path(0.0001)
+        assert congestion_control(connection) == "reno"
+
+
+def test_a_closed_socket_has_no_congestion_control_and_is_no_error() -> None:
+    connection = socket.socket()
+    choice = BbrOnLongPaths(connection)
+    connection.close()
+    choice.follow_path(0.0001)
+    choice.follow_path(0.1)
+    restart_bbr(connection)
+    assert congestion_control(connection) == ""
 
 
 @pytest.mark.parametrize("name", ["bbr", "reno"])

@@ -19,6 +19,13 @@ from OpenSSL import SSL
 
 from polevpn_trio.errors import HostError, LinkLost
 from polevpn_trio.transport import eager, tls, tls_link, tls_session
+from polevpn_trio.transport.tcp import (
+    BBR,
+    SHORT_PATH,
+    choose_congestion_control,
+    congestion_control,
+)
+from polevpn_trio.transport.tcp_info import read_path
 from polevpn_trio.transport.tls import TlsStream, client_context, server_context
 from polevpn_trio.transport.tls_link import TlsLink
 from polevpn_trio.transport.tls_records import MOST_CONTENT
@@ -318,6 +325,23 @@ def test_a_send_cut_short_spoils_the_stream_for_later_ones(certificates: Any) ->
         assert scope.cancelled_caught
         with pytest.raises(trio.BrokenResourceError, match="interrupted"):
             await client.send_all(b"more")
+
+    over_stream(certificates.ecdsa, body)
+
+
+def test_bbr_is_left_aside_on_a_path_that_the_kernel_says_is_short(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        if not choose_congestion_control(client._socket, BBR):
+            pytest.skip("this kernel does not let us use bbr")
+        for _ in range(20):
+            await client.send_all(b"x")
+            assert await server.receive_some() == b"x"
+        path = read_path(client._socket)
+        assert path is not None
+        if path.min_rtt >= SHORT_PATH:
+            pytest.skip(f"loopback takes {path.min_rtt} s on this machine")
+        client.govern(trio.current_time())
+        assert congestion_control(client._socket) == "cubic"
 
     over_stream(certificates.ecdsa, body)
 
