@@ -129,12 +129,18 @@ def test_questions_and_answers_leave_data_alone() -> None:
     assert [segment.ts for segment in told[1:3]] == [1000, 5]
 
 
-def test_a_closed_window_is_asked_for_at_its_own_times() -> None:
+def before_a_closed_window() -> Conversation:
+    """Give one that has something to send, to a peer that closed its window at 2 s."""
     conversation = Conversation()
     conversation.send(b"x")
     poll(conversation, 1.0)
     feed(conversation, 2.0, ack(0, ts=1000, una=1, wnd=0))
     conversation.send(b"y")
+    return conversation
+
+
+def test_a_closed_window_is_asked_for_at_its_own_times() -> None:
+    conversation = before_a_closed_window()
     conversation.ask(3.0)
     assert [segment.frg for segment in poll(conversation, 3.0)] == [1]
     feed(conversation, 3.1, Segment(WINS, frg=1, ts=3000, una=1, wnd=0))
@@ -145,11 +151,7 @@ def test_a_closed_window_is_asked_for_at_its_own_times() -> None:
 
 
 def test_a_question_for_both_counts_for_both() -> None:
-    conversation = Conversation()
-    conversation.send(b"x")
-    poll(conversation, 1.0)
-    feed(conversation, 2.0, ack(0, ts=1000, una=1, wnd=0))
-    conversation.send(b"y")
+    conversation = before_a_closed_window()
     conversation.ask(9.0)
     assert [segment.frg for segment in poll(conversation, 9.0)] == [1]
     feed(conversation, 9.1, Segment(WINS, frg=1, ts=9000, una=1, wnd=0))
@@ -157,11 +159,7 @@ def test_a_question_for_both_counts_for_both() -> None:
 
 
 def test_to_ask_for_the_window_repeats_no_question_before_its_time() -> None:
-    conversation = Conversation()
-    conversation.send(b"x")
-    poll(conversation, 1.0)
-    feed(conversation, 2.0, ack(0, ts=1000, una=1, wnd=0))
-    conversation.send(b"y")
+    conversation = before_a_closed_window()
     conversation.ask(8.9)
     sent = run_until(conversation, 20.0)
     # A round trip of a second makes a timeout of three.
