@@ -123,7 +123,7 @@ class BbrOnLongPaths:
         self._aside = False
 
     def follow_path(self, min_rtt: float) -> None:
-        """Take the least round trip in seconds. What was chosen in place of BBR stays in use."""
+        """Take the least round trip in seconds. Another control than BBR stays in use."""
         short = min_rtt < SHORT_PATH
         if short == self._short:
             return
