@@ -76,7 +76,9 @@ def wait_for_steps(process: Process, count: int) -> str:
 
 
 def steps(process: Process) -> list[str]:
-    return [line for line in process.log().splitlines(keepends=True) if line.startswith("ready")]
+    """What the program said of each step, without a line that it is still writing."""
+    lines = process.log().splitlines(keepends=True)
+    return [line for line in lines if line.startswith("ready") and line.endswith("\n")]
 
 
 def end(process: Process) -> str:
