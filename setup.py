@@ -1,4 +1,4 @@
-"""Compiles the kernels, the modules listed in polevpn_trio/kernels.py, when a C compiler is there.
+"""Compiles the modules listed in polevpn_trio/kernels.py, when a C compiler is there.
 
 All else about the package is in pyproject.toml. A kernel is an ordinary Python file that also
 runs uncompiled, so a machine without a compiler gets the same program, slower. Where a compiler
@@ -41,6 +41,16 @@ DIRECTIVES = {
     "annotation_typing": False,
 }
 CHECKED = {"boundscheck": True, "initializedcheck": True}
+EDGES = {
+    **DIRECTIVES,
+    **CHECKED,
+    "wraparound": True,
+    "cdivision": False,
+    # Without inference a list is not taken for one that no index is checked of, and Cython 3.2 does
+    # not search for ever for the types of local variables whose values depend on each other.
+    "infer_types": False,
+}
+"""For what calls the kernels: Python's own rules, C types only where the .pxd has them."""
 
 SUPPORT = "polevpn_trio.kernel_support"
 """A module of C alone with what Cython would otherwise put into each kernel for its memoryviews:
@@ -56,13 +66,13 @@ def enabled(variable: str) -> bool:
     return bool(os.environ.get(variable))
 
 
-def kernels() -> list[str]:
-    """Read the module names off kernels.py without running the package."""
+def names_in(group: str) -> list[str]:
+    """Read the module names of a group off kernels.py without running the package."""
     for node in ast.parse((HERE / "polevpn_trio" / "kernels.py").read_text()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KERNELS":
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == group:
             names: tuple[str, ...] = ast.literal_eval(node.value)
             return [name for name in names if source(name).exists()]
-    raise SystemExit("setup.py: polevpn_trio/kernels.py defines no KERNELS")
+    raise SystemExit(f"setup.py: polevpn_trio/kernels.py defines no {group}")
 
 
 def source(module: str) -> Path:
@@ -109,17 +119,21 @@ class BuildKernels(build_ext):
         from Cython.Build import cythonize
         from Cython.Compiler.Errors import CompileError
 
-        directives = DIRECTIVES | (CHECKED if enabled("POLEVPN_TRIO_CYTHON_BOUNDSCHECK") else {})
+        checked = CHECKED if enabled("POLEVPN_TRIO_CYTHON_BOUNDSCHECK") else {}
+        at_edges = [each for each in self.extensions if each.name in edges]
+        others = [each for each in self.extensions if each not in at_edges]
+        translated = []
         try:
-            translated = cythonize(
-                self.extensions,
-                nthreads=os.cpu_count() or 1,
-                build_dir="build",
-                compiler_directives=directives,
-                force=self.force,
-                quiet=True,
-                shared_utility_qualified_name=SUPPORT,
-            )
+            for extensions, directives in ((others, DIRECTIVES | checked), (at_edges, EDGES)):
+                translated += cythonize(
+                    extensions,
+                    nthreads=os.cpu_count() or 1,
+                    build_dir="build",
+                    compiler_directives=directives,
+                    force=self.force,
+                    quiet=True,
+                    shared_utility_qualified_name=SUPPORT,
+                )
         except CompileError as error:
             raise SystemExit(f"polevpn_trio: cannot be translated to C: {error}") from None
         sources = {extension.name: extension.sources for extension in translated}
@@ -142,7 +156,8 @@ def drop_stale(modules: list[str]) -> None:
 
 
 os.chdir(HERE)
-modules = kernels()
+edges = names_in("EDGES")
+modules = [*names_in("KERNELS"), *edges]
 reason = why_not_compile()
 if reason:
     print(f"polevpn_trio: {reason}: its kernels run as plain Python, slower", file=sys.stderr)

@@ -58,6 +58,7 @@ KERNELS = (
     "polevpn_trio.kcp.tail",
     "polevpn_trio.kcp.window_probe",
     "polevpn_trio.lab.wan.path",
+    "polevpn_trio.transport.moderation",
     "polevpn_trio.transport.records",
     "polevpn_trio.transport.size_runs",
     "polevpn_trio.transport.tls_records",
@@ -65,15 +66,26 @@ KERNELS = (
     "polevpn_trio.tun.offload",
 )
 
+"""Those with the loops over packets: no I/O, and C's own rules for indices and divisions."""
+
+EDGES = (
+    "polevpn_trio.transport.base",
+    "polevpn_trio.transport.eager",
+)
+"""Those that move batches between kernels and the system, where what Python spends on each
+attribute and call adds up. They keep Python's rules, and may wait, read clocks and do I/O."""
+
+COMPILED = (*KERNELS, *EDGES)
+
 
 class _SourceFinder:
-    """Finds the kernels' source files, passing over compiled modules beside them."""
+    """Finds the source files of these modules, passing over what was compiled beside them."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in KERNELS:
+        if name not in COMPILED:
             return None
         found = PathFinder.find_spec(name, path, target)
         if found is None or found.origin is None:
@@ -84,12 +96,13 @@ class _SourceFinder:
 
 
 def prefer_source() -> None:
-    """Make later imports of the kernels take the plain Python build."""
+    """Make later imports of these modules take the plain Python build."""
     sys.meta_path.insert(0, _SourceFinder)
 
 
 def compiled() -> dict[str, bool]:
-    """Tell for each kernel whether the build in use is the compiled one."""
+    """Tell for each of these modules whether the build in use is the compiled one."""
     return {
-        name: not (importlib.import_module(name).__file__ or "").endswith(".py") for name in KERNELS
+        name: not (importlib.import_module(name).__file__ or "").endswith(".py")
+        for name in COMPILED
     }

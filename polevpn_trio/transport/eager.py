@@ -23,6 +23,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import trio
 
@@ -35,16 +36,16 @@ more, something has to be waited for first."""
 MOST_EVENTS = 16
 """Descriptors served in one go. The kernel's list of ready ones goes round."""
 
-FORGETTING = 1 / 16
+FORGETTING = 0.0625
 """By how much of the difference a crowd becomes a smaller one with each look at the kernel."""
 
 _current: trio.lowlevel.RunVar[EagerReads | None] = trio.lowlevel.RunVar("eager_reads", None)
 
 
-class EagerReads(trio.abc.Instrument):
+class EagerReads:
     """Waits for the kernel in Trio's place and serves what `while_readable` has registered.
 
-    Made by `reading_eagerly`.
+    An instrument of Trio's (`trio.abc.Instrument`), made by `reading_eagerly`.
     """
 
     def __init__(self, trio_epoll: int) -> None:
@@ -59,6 +60,7 @@ class EagerReads(trio.abc.Instrument):
         self._readers: dict[int, _Reader] = {}
         self._epoll = select.epoll()
         self._epoll.register(trio_epoll, select.EPOLLIN)
+        self._poll = self._epoll.poll
         self._trio_must_run = False
         self.crowd = 1.0
         self.moderation = Moderation()
@@ -129,7 +131,9 @@ class EagerReads(trio.abc.Instrument):
         timers = self._timers
         now += self._ahead
         # What they put in anew for now has its turn after the next look at the kernel.
-        for _ in range(len(timers)):
+        count = len(timers)
+        while count > 0:
+            count -= 1
             if not timers or timers[0][0] > now:
                 return
             when, _, timer = heapq.heappop(timers)
@@ -138,8 +142,9 @@ class EagerReads(trio.abc.Instrument):
     def _serve(self, timeout: float) -> bool:
         """Serve what is or becomes readable within the time; False if Trio has some of it."""
         trio_waits = True
-        events = self._epoll.poll(timeout, MOST_EVENTS)
-        self.crowd = max(len(events), self.crowd - (self.crowd - len(events)) * FORGETTING)
+        events = self._poll(timeout, MOST_EVENTS)
+        ready = len(events)
+        self.crowd = max(ready, self.crowd - (self.crowd - ready) * FORGETTING)
         for fd, _ in events:
             if fd == self._trio_epoll:
                 trio_waits = False
@@ -183,11 +188,12 @@ def reading_eagerly() -> Iterator[None]:
         return
     reads = EagerReads(trio_epoll)
     _current.set(reads)
-    trio.lowlevel.add_instrument(reads)
+    instrument = cast(trio.abc.Instrument, reads)
+    trio.lowlevel.add_instrument(instrument)
     try:
         yield
     finally:
-        trio.lowlevel.remove_instrument(reads)
+        trio.lowlevel.remove_instrument(instrument)
         _current.set(None)
         reads.close()
 

@@ -9,7 +9,7 @@ followed each other at once. A request and its answer, or a ping, are never held
 
 from __future__ import annotations
 
-SHARE = 1 / 50
+SHARE = 0.02
 """Of the round trip; on a path of 50 ms that is one of the milliseconds by which pings differ."""
 LONGEST = 0.001
 """Seconds; by then some ten datagrams have come at 100 Mbit/s, and most is saved."""

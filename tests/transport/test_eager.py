@@ -293,9 +293,7 @@ def test_a_timer_calls_when_it_is_due_however_it_was_moved(mode: Mode) -> None:
     trio.run(main)
 
 
-def test_a_timer_that_has_nothing_to_wait_for_any_more_wakes_nobody(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_timer_that_has_nothing_to_wait_for_any_more_wakes_nobody() -> None:
     looks: list[float] = []
 
     class Counting(Moderation):
@@ -306,6 +304,9 @@ def test_a_timer_that_has_nothing_to_wait_for_any_more_wakes_nobody(
     async def main() -> None:
         calls: list[str] = []
         with reading_eagerly(), trio.fail_after(20):
+            reads = eager._current.get()
+            assert reads is not None
+            reads.moderation = Counting()
             timer = Timer(lambda: calls.append("due"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(timer.run)
@@ -320,7 +321,6 @@ def test_a_timer_that_has_nothing_to_wait_for_any_more_wakes_nobody(
                 assert calls == ["due"]
                 timer.stop()
 
-    monkeypatch.setattr(eager, "Moderation", Counting)
     trio.run(main)
 
 

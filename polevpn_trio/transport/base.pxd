@@ -1,0 +1,7 @@
+cdef class Link:
+    cdef public object identity
+    cdef public object _closed
+    cdef public bint admitted
+    cdef public double heard
+    cdef public object scheme
+    cdef public object peer
