@@ -70,7 +70,13 @@ KERNELS = (
 
 EDGES = (
     "polevpn_trio.transport.base",
+    "polevpn_trio.transport.carriage",
+    "polevpn_trio.transport.dtls",
+    "polevpn_trio.transport.dtls_session",
     "polevpn_trio.transport.eager",
+    "polevpn_trio.transport.kcp",
+    "polevpn_trio.transport.packet_channel",
+    "polevpn_trio.transport.udp",
 )
 """Those that move batches between kernels and the system, where what Python spends on each
 attribute and call adds up. They keep Python's rules, and may wait, read clocks and do I/O."""

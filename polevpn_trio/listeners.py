@@ -25,6 +25,7 @@ from polevpn_trio.router_statistics import (
 )
 from polevpn_trio.transport import dtls
 from polevpn_trio.transport.containment import contained
+from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.kcp import KcpLink, format_address
 from polevpn_trio.transport.openssl import follow
 from polevpn_trio.transport.recognise import recognise, secure
@@ -126,7 +127,7 @@ async def listen_udp(
     udp = opened or open_udp(config)
     endpoint = router.endpoint = dtls.DtlsEndpoint(udp)
 
-    async def handle(session: dtls.DtlsSession) -> None:
+    async def handle(session: DtlsSession) -> None:
         await _serve_kcp(router, session)
 
     def turns_away(address: dtls.Address) -> bool:
@@ -181,7 +182,7 @@ async def listen_tcp(
         await trio.serve_listeners(handle, listeners, handler_nursery=branch.nursery)
 
 
-async def _serve_kcp(router: Router, session: dtls.DtlsSession) -> None:
+async def _serve_kcp(router: Router, session: DtlsSession) -> None:
     """Serve a client that has finished the DTLS handshake."""
     host = str(session.peer_address[0])
     name = f"kcp {format_address(session.peer_address)}"

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import polevpn_trio
-from polevpn_trio.kernels import COMPILED, KERNELS
+from polevpn_trio.kernels import COMPILED, EDGES, KERNELS
 
 PACKAGE = Path(polevpn_trio.__file__).parent
 ROOT = PACKAGE.parent
 
 # Imports point upwards in this list, or sideways as long as no circle arises.
 LAYERS = (
-    {"__init__", "errors", "batch", "kernels", "manual", "completion"},
+    {"__init__", "errors", "batch", "coroutines", "kernels", "manual", "completion"},
     {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
     {"nursery_tree", "site", "management", "dashboard", "site_peer", "uplink", "access"},
@@ -144,6 +144,20 @@ def test_what_is_compiled_has_its_types_beside_it(module: str) -> None:
     assert module in MODULES
     assert MODULES[module].with_suffix(".pxd").exists()
     assert "cython" not in {name.partition(".")[0] for name in imports(module)}
+
+
+@pytest.mark.parametrize("module", EDGES)
+def test_async_functions_of_what_is_compiled_give_coroutines_of_python(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        match node:
+            case ast.AsyncFunctionDef(body=[ast.Expr(value=ast.Constant(value=value))]) if (
+                value is Ellipsis
+            ):
+                # A protocol's, which nobody calls.
+                pass
+            case ast.AsyncFunctionDef(decorator_list=decorators):
+                names = [ast.unparse(each) for each in decorators]
+                assert "of_python" in names, f"{module}, line {node.lineno}"
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from polevpn_trio.control.session_identity import SessionIdentity
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.transport import key_limits
 
 Buffer = bytes | bytearray | memoryview
@@ -87,6 +88,7 @@ class Link:
         self.heard = trio.current_time()
 
     @abstractmethod
+    @of_python
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Do what must be done beside sending and receiving, such as timers.
 
@@ -108,6 +110,7 @@ class Link:
         return None
 
     @abstractmethod
+    @of_python
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames; wait while the link has as much under way as it may.
 
@@ -115,9 +118,11 @@ class Link:
         """
 
     @abstractmethod
+    @of_python
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream; never empty."""
 
+    @of_python
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:
@@ -162,6 +167,7 @@ class Link:
         """
 
     @abstractmethod
+    @of_python
     async def drain(self) -> None:
         """Wait until all that was sent has reached the peer, as far as we can know it.
 
@@ -172,6 +178,7 @@ class Link:
         """Ask the peer for a sign of life, beside the stream; only if it has ``probe``."""
         raise NotImplementedError
 
+    @of_python
     async def settle(self) -> None:
         """Wait until the peer has all packets that were given to the link beside its stream.
 
@@ -203,6 +210,7 @@ class Link:
         """Note that the peer has logged in: it may make us hold as much as is configured."""
         self.admitted = True
 
+    @of_python
     async def wait_closed(self) -> None:
         """Wait until this side has closed the link."""
         await self._closed.wait()

@@ -35,6 +35,7 @@ from OpenSSL import SSL, crypto
 
 from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.control.token_bucket import TokenBucket
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.transport import eager, records
 from polevpn_trio.transport.containment import contained
@@ -62,7 +63,6 @@ from polevpn_trio.transport.udp import Address, BatchSocket
 __all__ = [
     "Address",
     "DtlsEndpoint",
-    "DtlsSession",
     "EndpointStatistics",
     "client_context",
     "server_context",
@@ -256,6 +256,7 @@ class DtlsEndpoint:
 
     # 1. From the socket to whom it may concern
 
+    @of_python
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Receive until cancelled or closed."""
         if self._running:
@@ -284,6 +285,7 @@ class DtlsEndpoint:
             self._own_sockets.note_emptied()
         return True
 
+    @of_python
     async def _receive_hellos(self, udp: BatchSocket) -> None:
         def take_turn() -> bool:
             self._receive_turn(udp)
@@ -421,6 +423,7 @@ class DtlsEndpoint:
 
     # 2. Handshakes
 
+    @of_python
     async def serve(
         self,
         context: SSL.Context,
@@ -441,6 +444,7 @@ class DtlsEndpoint:
         nothing costly has happened; a peer that is turned away gets no answer, and so tries again.
         """
 
+        @of_python
         async def accept(channel: trio.DTLSChannel) -> None:
             address = channel.peer_address
             if turns_away(address):
@@ -477,6 +481,7 @@ class DtlsEndpoint:
         self._counts["half_open_evicted"] += 1
         self._handshakes.pop(oldest).scope.cancel()
 
+    @of_python
     async def connect(
         self,
         address: Address,
@@ -508,6 +513,7 @@ class DtlsEndpoint:
             self._send_plaintext_alert(address, WARNING, CLOSE_NOTIFY)
             raise
 
+    @of_python
     async def _shake_hands(
         self, channel: trio.DTLSChannel, seconds: float, *, client: bool
     ) -> DtlsSession:

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from polevpn_trio.control.token_bucket import TokenBucket
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import key_limits
 from polevpn_trio.transport.handshake import TakenOver
@@ -201,6 +202,7 @@ class DtlsSession:
             self._backlog_bytes -= len(kept)
         return True
 
+    @of_python
     async def drain(self) -> None:
         """Wait until the socket has taken everything, or the session has ended."""
         await trio.lowlevel.checkpoint()

@@ -27,6 +27,7 @@ from typing import cast
 
 import trio
 
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.transport.moderation import Moderation
 
 Handler = Callable[[], bool]
@@ -218,6 +219,7 @@ class _Reader:
         self.ended.set()
 
 
+@of_python
 async def while_readable(fd: int, handler: Handler) -> None:
     """Call ``handler`` whenever ``fd`` has something to read, until it returns False.
 
@@ -321,6 +323,7 @@ class Timer:
         if entry == self._queued:
             self._queued = math.inf
 
+    @of_python
     async def run(self) -> None:
         """See to it that ``due`` is called, until `stop`. Raises what it raises."""
         self._stopped = trio.Event()

@@ -22,6 +22,7 @@ import trio
 
 from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.control.config import KcpOptions
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.forwarding.flow_queue import LIMIT_BYTES
 from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
@@ -39,7 +40,7 @@ from polevpn_trio.transport.base import (
     Source,
 )
 from polevpn_trio.transport.carriage import Carriage
-from polevpn_trio.transport.dtls import DtlsSession
+from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.packet_channel import PacketChannel
 
 UNSENT_LIMIT = 131_072
@@ -106,7 +107,6 @@ class KcpLink(Link):
     """Conversations with one peer, over an established DTLS session."""
 
     carries_datagrams = True
-    scheme = "kcp"
 
     def __init__(
         self,
@@ -123,6 +123,7 @@ class KcpLink(Link):
         most ``queue_bytes`` wait.
         """
         super().__init__(session.identity)
+        self.scheme = "kcp"
         self._options = options
         self._queue_bytes = queue_bytes
         self._release = release
@@ -198,6 +199,7 @@ class KcpLink(Link):
         super().admit()
         self._conversation.widen_receive_window(self._options.receive_window)
 
+    @of_python
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send when timers expire, and finish what the socket would not take at once."""
         task_status.started()
@@ -212,6 +214,9 @@ class KcpLink(Link):
     @property
     def room(self) -> int:
         """What the window takes at once; packets beside the stream have a queue of their own."""
+        return self._room()
+
+    def _room(self) -> int:
         if self._closed.is_set():
             return 0
         if self._held_until is not None:
@@ -249,7 +254,7 @@ class KcpLink(Link):
         if self._packets is None:
             source.follow_path(self._congestion.least_rtt())
         while waits := source.waiting:
-            most = min(self.room, SEND_BATCH_BYTES - self._conversation.unsent_bytes)
+            most = min(self._room(), SEND_BATCH_BYTES - self._conversation.unsent_bytes)
             if most <= 0:
                 break
             self.send_nowait(source.take(most, now))
@@ -392,7 +397,7 @@ class KcpLink(Link):
         if self._held_until is not None:
             due = min(due, self._held_until)
         elif source is not None and source.waiting:
-            due = now if self.room else min(due, self._conversation.next_room())
+            due = now if self._room() else min(due, self._conversation.next_room())
         return due
 
     def _fail(self, error: Exception) -> None:
@@ -412,6 +417,7 @@ class KcpLink(Link):
         if self._closed.is_set():
             raise LinkLost("the link was closed")
 
+    @of_python
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames; wait while more than the window's worth is under way."""
         self._check_open()
@@ -424,6 +430,7 @@ class KcpLink(Link):
             await self._progress.wait()
             self._check_open()
 
+    @of_python
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream."""
         while True:
@@ -432,6 +439,7 @@ class KcpLink(Link):
                 self._bytes_received += len(stream)
                 return stream
 
+    @of_python
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:
@@ -502,6 +510,7 @@ class KcpLink(Link):
         if self._session.peer_closed and self._failure is None:
             self._failure = LinkLost("the peer closed the link")
 
+    @of_python
     async def _receive_datagrams(self) -> bytes:
         """Wait for datagrams, take in what has come, and acknowledge it.
 
@@ -520,9 +529,10 @@ class KcpLink(Link):
                 finally:
                     self._at_leisure = False
             now = trio.current_time()
-            self._take_untrusted(*batch, now)
+            self._take_untrusted(batch[0], batch[1], now)
             for _ in range(RECEIVE_BUDGET - 1):
-                self._take_untrusted(*incoming.receive_nowait(), now)
+                batch = incoming.receive_nowait()
+                self._take_untrusted(batch[0], batch[1], now)
         except trio.WouldBlock:
             pass
         except (trio.EndOfChannel, trio.ClosedResourceError):
@@ -567,11 +577,13 @@ class KcpLink(Link):
         self._conversation.ask(self._time())
         self.flush()
 
+    @of_python
     async def drain(self) -> None:
         """Wait until everything sent is acknowledged."""
         while self._conversation.unsent_bytes or self._conversation.in_flight:
             await self._receive_datagrams()
 
+    @of_python
     async def settle(self) -> None:
         """Wait until every packet that travelled beside the stream is acknowledged."""
         self._check_open()

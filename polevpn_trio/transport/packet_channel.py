@@ -53,13 +53,17 @@ class _Terms:
     repair_share: float | None
 
 
-@attrs.frozen
 class _Parts:
     """What carries the packets once there are any."""
 
-    control: Bbr
-    conversation: DatagramConversation
-    repair: RepairLayer | None
+    __slots__ = ("control", "conversation", "repair")
+
+    def __init__(
+        self, control: Bbr, conversation: DatagramConversation, repair: RepairLayer | None
+    ) -> None:
+        self.control = control
+        self.conversation = conversation
+        self.repair = repair
 
 
 def _make_parts(terms: _Terms, queue: FlowQueue, output: DatagramBuffer, seed: int) -> _Parts:

@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from polevpn_trio.control import advice
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import HostError, LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.eager import Handler
@@ -285,6 +286,7 @@ class UdpSocket:
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
+    @of_python
     async def while_readable(self, handler: Handler) -> None:
         """Call ``handler`` whenever there is something to receive, until it returns False.
 
@@ -329,6 +331,7 @@ class UdpSocket:
 
     # 2. Send
 
+    @of_python
     async def wait_writable(self) -> None:
         """Wait until the send buffer has room again. Any number of tasks may wait."""
         async with self._writable:

@@ -18,7 +18,8 @@ import trio.testing
 from OpenSSL import SSL
 
 from polevpn_trio.transport import records
-from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession, client_context, server_context
+from polevpn_trio.transport.dtls import DtlsEndpoint, client_context, server_context
+from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.eager import Handler
 from polevpn_trio.transport.handshake import (
     split_records_untrusted,

@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -18,6 +18,7 @@ import trio.testing
 from polevpn_trio.control.config import KcpOptions, ServerUrl
 from polevpn_trio.control.router_trust import Insecure
 from polevpn_trio.errors import BadPacket, LinkLost
+from polevpn_trio.transport import dtls
 from polevpn_trio.transport.base import Link
 from polevpn_trio.transport.dial import NAME_SECONDS, Dialer, NameBook
 from polevpn_trio.transport.dtls import DtlsEndpoint
@@ -144,11 +145,12 @@ def test_a_server_without_tls_is_a_lost_link(scheme: str) -> None:
 def test_a_dtls_handshake_that_breaks_the_protocol_is_a_lost_link(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def breaks(*_: object, **__: object) -> None:
-        await trio.lowlevel.checkpoint()
-        raise BadPacket("the DTLS handshake failed: no shared cipher")
+    class Breaking(DtlsEndpoint):
+        async def connect(self, *_: object, **__: object) -> NoReturn:
+            await trio.lowlevel.checkpoint()
+            raise BadPacket("the DTLS handshake failed: no shared cipher")
 
-    monkeypatch.setattr(DtlsEndpoint, "connect", breaks)
+    monkeypatch.setattr(dtls, "DtlsEndpoint", Breaking)
 
     async def main() -> None:
         assert "no shared cipher" in await refused(url("kcp", 9))

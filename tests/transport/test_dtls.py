@@ -16,7 +16,8 @@ from OpenSSL import SSL
 
 from polevpn_trio.errors import BadPacket, HostError, LinkLost
 from polevpn_trio.transport import dtls, records
-from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession, client_context, server_context
+from polevpn_trio.transport.dtls import DtlsEndpoint, client_context, server_context
+from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.handshake import (
     plaintext_alert,
 )

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from polevpn_trio.errors import LinkLost
-from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession, client_context, server_context
-from polevpn_trio.transport.dtls_session import MAX_BACKLOG_BYTES, MAX_INCOMING_BATCHES
+from polevpn_trio.transport.dtls import DtlsEndpoint, client_context, server_context
+from polevpn_trio.transport.dtls_session import MAX_BACKLOG_BYTES, MAX_INCOMING_BATCHES, DtlsSession
 from tests.transport.memory_network import (
     CLIENT,
     SERVER,

@@ -30,6 +30,7 @@ from polevpn_trio.errors import BadPacket, LinkLost, Untrusted
 from polevpn_trio.transport import dtls, tls
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link
 from polevpn_trio.transport.dial import Backoff, Dialer
+from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.kcp import KcpLink
 from polevpn_trio.transport.tcp import LARGEST_LIMIT
@@ -74,7 +75,7 @@ async def listening(scheme: str, certificate: Any) -> AsyncIterator[tuple[int, A
             context = dtls.server_context(certificate.cert_file, certificate.key_file)
             await nursery.start(endpoint.run)
 
-            async def handle_session(session: dtls.DtlsSession) -> None:
+            async def handle_session(session: DtlsSession) -> None:
                 await serve(KcpLink(session, KcpOptions()))
 
             await nursery.start(

@@ -16,7 +16,8 @@ import trio.testing
 
 from polevpn_trio.errors import HostError
 from polevpn_trio.transport import dtls, own_socket
-from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession, server_context
+from polevpn_trio.transport.dtls import DtlsEndpoint, server_context
+from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.eager import reading_eagerly
 from polevpn_trio.transport.own_socket import OwnSockets
 from polevpn_trio.transport.udp import Address, BatchSocket, UdpSocket
@@ -131,14 +132,18 @@ def test_what_a_peer_says_may_close_its_socket(shared: UdpSocket, mode: Mode) ->
 
 
 def test_where_the_kernel_gives_no_socket_it_is_not_asked_all_the_time(
-    shared: UdpSocket, monkeypatch: pytest.MonkeyPatch
+    shared: UdpSocket,
 ) -> None:
     assert shared.split_off(("not an address", 1)) is None
     asked: list[Address] = []
-    monkeypatch.setattr(shared, "split_off", asked.append)
+
+    class Refused(UdpSocket):
+        def split_off(self, address: Address) -> None:
+            asked.append(address)
 
     async def main() -> None:
-        own = OwnSockets(shared, heard)
+        refused = Refused.bind(shared.getsockname()[0], 0)
+        own = OwnSockets(refused, heard)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(own.serve)
             await trio.testing.wait_all_tasks_blocked()
@@ -150,6 +155,7 @@ def test_where_the_kernel_gives_no_socket_it_is_not_asked_all_the_time(
             assert len(asked) == 2
             assert len(own) == 0
             nursery.cancel_scope.cancel()
+        refused.close()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from polevpn_trio.transport import dtls, eager
-from polevpn_trio.transport.dtls import DtlsEndpoint, DtlsSession
+from polevpn_trio.transport.dtls import DtlsEndpoint
+from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.udp import UdpSocket
 
 COUNT = 200
