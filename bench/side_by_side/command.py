@@ -21,7 +21,7 @@ import attrs
 from rich.console import Console
 
 from bench.side_by_side import machine, traffic
-from bench.side_by_side.network import RunFailed, Subject, Tunnel
+from bench.side_by_side.network import Network, RunFailed, Subject, Tunnel
 from bench.side_by_side.ours import WITHOUT, Ours, our_subjects
 from bench.side_by_side.output import STDOUT, write
 from bench.side_by_side.peers import REFERENCE, peers
@@ -42,6 +42,8 @@ class Settings:
     """Of each transfer."""
     idle_seconds: int
     """For which the programs are watched while nothing is sent."""
+    congestion: str
+    """Of TCP streams inside the tunnel, unless a part says otherwise."""
 
 
 @attrs.frozen
@@ -146,7 +148,12 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     if not subjects or not parts:
         console.print("nothing is left to measure")
         return 1
-    settings = Settings(options.runs, options.seconds, getattr(options, "idle_seconds", 0))
+    settings = Settings(
+        options.runs,
+        options.seconds,
+        getattr(options, "idle_seconds", 0),
+        options.congestion,
+    )
     words = sys.argv[1:] if argv is None else argv
     report = Report(
         benchmark=benchmark.name,
@@ -224,6 +231,12 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
         type=_at_least_one,
         default=benchmark.rounds,
         help=f"how often each is measured ({benchmark.rounds})",
+    )
+    parser.add_argument(
+        "--congestion",
+        default=Network.congestion,
+        metavar="NAME",
+        help=f"control of TCP streams that run through the tunnel ({Network.congestion})",
     )
     parser.add_argument("--seconds", type=_at_least_one, default=10, help="of each transfer (10)")
     if benchmark.idle_seconds is not None:
@@ -348,6 +361,7 @@ def _run(turn: Turn, settings: Settings) -> Run:
     try:
         with Lab() as lab:
             tunnel = turn.part.start(lab, turn.subject)
+            tunnel.network.congestion = settings.congestion
             figures = turn.part.measure(tunnel, settings)
             return Run(turn.round, turn.part.title, name, figures)
     # KeyError and ValueError: a traffic program that does not say what is expected of it.
@@ -375,7 +389,8 @@ def _publish(benchmark: Benchmark, report: Report, options: argparse.Namespace) 
     if options.markdown:
         write(show.markdown(report), options.markdown)
     if options.plot:
-        settings = f"{report.started}, transfers of {report.settings['seconds']} s"
+        streams = report.settings.get("congestion") or report.machine["tcp_congestion_control"]
+        settings = f"{report.started}, transfers of {report.settings['seconds']} s, TCP {streams}"
         write(show.draw(report, [*report.machine["lines"], settings]), str(options.plot))
 
 

@@ -55,6 +55,10 @@ class RunFailed(Exception):
 class Network:
     """The machines and the cables between them, as yet without a program."""
 
+    congestion = "cubic"
+    """Congestion control of the TCP streams inside the tunnel: by default that of Linux, whatever
+    the default of this machine is. Only iperf3 can be told."""
+
     def __init__(self, lab: Lab, *, long_haul: bool = False, seed: int = 0) -> None:
         """With ``long_haul`` there is a `wan`, as yet under perfect conditions."""
         self.router = lab.host("router")

@@ -135,7 +135,7 @@ class Bulk:
     def start(cls, tunnel: Tunnel, seconds: float, options: Sequence[str] = ()) -> Bulk:
         """Start it; ``options`` are for the program that sends."""
         server = _serve(tunnel)
-        words = _client_words(seconds, options)
+        words = _client_words(tunnel, seconds, options)
         environment = python_path()
         client = tunnel.network.first.start(words, name="bulk", environment=environment)
         return cls(seconds, client, server)
@@ -251,8 +251,10 @@ def socket_buffer() -> int:
 # --- The programs
 
 
-def _client_words(seconds: float, options: Sequence[str]) -> list[str]:
+def _client_words(tunnel: Tunnel, seconds: float, options: Sequence[str]) -> list[str]:
     if has_iperf3():
+        if not {"-C", "-u"} & set(options):
+            options = [*options, "-C", tunnel.network.congestion]
         # iperf3 takes whole seconds only.
         whole = str(max(round(seconds), 1))
         return ["iperf3", "-c", SECOND, "-p", str(_PORT), "-t", whole, "-J", *options]
@@ -279,7 +281,7 @@ def _run_client(tunnel: Tunnel, seconds: float, options: Sequence[str]) -> dict[
     server = _serve(tunnel)
     try:
         done = tunnel.network.first.run(
-            _client_words(seconds, options),
+            _client_words(tunnel, seconds, options),
             timeout=seconds + END_TIMEOUT,
             environment=python_path(),
         )
@@ -291,6 +293,9 @@ def _run_client(tunnel: Tunnel, seconds: float, options: Sequence[str]) -> dict[
     if done.returncode:
         raise RunFailed(f"the transfer failed: {(done.stdout + done.stderr)[-300:].strip()}")
     answer: dict[str, Any] = json.loads(done.stdout)
+    if "error" in answer:
+        # Some of its versions say so with a status of 0.
+        raise RunFailed(f"the transfer failed: {answer['error']}")
     return answer
 
 

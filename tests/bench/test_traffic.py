@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.side_by_side import traffic
 from bench.side_by_side.traffic import (
     LOSS_LIMIT,
     SEARCH_PRECISION,
@@ -59,3 +62,16 @@ def test_a_rate_is_carried_without_loss_and_without_hoarding(
     received: float, loss: float, carried: bool
 ) -> None:
     assert Datagrams(1000.0, received, loss).carried is carried
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [([], ["-C", "reno"]), (["-R"], ["-R", "-C", "reno"]), (["-u"], ["-u"]), (["-C", "bbr"],) * 2],
+)
+def test_streams_have_the_congestion_control_that_was_asked_for(
+    options: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "has_iperf3", lambda: True)
+    tunnel = SimpleNamespace(network=SimpleNamespace(congestion="reno"))
+    words = traffic._client_words(tunnel, 3, options)  # type: ignore[arg-type]  # no programs
+    assert words[words.index("-J") + 1 :] == expected
