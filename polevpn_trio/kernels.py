@@ -76,6 +76,11 @@ EDGES = (
     "polevpn_trio.transport.eager",
     "polevpn_trio.transport.kcp",
     "polevpn_trio.transport.packet_channel",
+    "polevpn_trio.transport.path_governor",
+    "polevpn_trio.transport.stream_sender",
+    "polevpn_trio.transport.tls",
+    "polevpn_trio.transport.tls_link",
+    "polevpn_trio.transport.tls_stream_link",
     "polevpn_trio.transport.udp",
 )
 """Those that move batches between kernels and the system, where what Python spends on each

@@ -25,7 +25,7 @@ SILENCE = 2.0
 """Seconds after which what was known of the path has no value any more."""
 
 LEAST_STANDING = 0.008
-STANDING_SHARE = 1 / 8
+STANDING_SHARE = 0.125
 STANDING_PACKETS = 3
 """A queue stands if it is longer than so many seconds or this share of the round trip, and so many
 packets beyond that: shorter ones come of packets sent in bunches, and of busy hosts."""

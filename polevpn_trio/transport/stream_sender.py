@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Source
 from polevpn_trio.transport.tls import TlsStream
 
@@ -34,6 +35,8 @@ class StreamSender:
         self._given_bytes = 0
         self._source: Source | None = None
         self._due = trio.Event()
+        # trio.current_time() without two calls in between, for what is done for each batch.
+        self._time = trio.lowlevel.current_clock().current_time
 
     @property
     def room(self) -> int:
@@ -59,7 +62,7 @@ class StreamSender:
             if not self._stream.send_nowait(self._build(given)):
                 self._due.set()
         source = self._source
-        now = trio.current_time()
+        now = self._time()
         if source is not None and source.waiting and not self._pull(source, now):
             self._due.set()
         self._stream.govern(now)
@@ -82,11 +85,13 @@ class StreamSender:
         """Let `wait_due` return."""
         self._due.set()
 
+    @of_python
     async def wait_due(self) -> None:
         """Wait until `finish` has something to do, or `wake`."""
         await self._due.wait()
         self._due = trio.Event()
 
+    @of_python
     async def finish(self) -> None:
         """Wait until the stream takes what `flush` could not send, and send that."""
         await self._stream.finish()

@@ -10,12 +10,14 @@ import contextlib
 import select
 import socket
 from pathlib import Path
+from types import TracebackType
 
 import trio
 from OpenSSL import SSL
 
 from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.control.session_identity import SessionIdentity
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer
@@ -107,8 +109,8 @@ def _context(method: int) -> SSL.Context:
     return context
 
 
-class TlsStream(trio.abc.Stream):
-    """A TLS connection as a Trio stream, for bytes in bulk.
+class TlsStream:
+    """A TLS connection, for bytes in bulk, with all that a `trio.abc.Stream` has.
 
     Made by `TlsStream.handshake`. One task may send while another receives.
     """
@@ -139,6 +141,7 @@ class TlsStream(trio.abc.Stream):
         self._poll.register(plain.fileno(), select.POLLOUT)
 
     @classmethod
+    @of_python
     async def handshake(
         cls, plain: socket.socket, context: SSL.Context, *, server_name: str | None = None
     ) -> TlsStream:
@@ -178,6 +181,7 @@ class TlsStream(trio.abc.Stream):
         """Make the next receive start with these bytes, which were read to see what they are."""
         self._pushed_back = data + self._pushed_back
 
+    @of_python
     async def while_readable(self, handler: Handler) -> None:
         """Call ``handler`` whenever there may be something to receive, until it returns False.
 
@@ -232,7 +236,7 @@ class TlsStream(trio.abc.Stream):
             self._part = (
                 b"" if self._over else bytes(memoryview(_received)[session.consumed : size])
             )
-            if session.answers and self.ready and self.takes_more():
+            if session.answers and self._ready() and self.takes_more():
                 self._answer()
             if filled:
                 return memoryview(_opened)[:filled]
@@ -243,6 +247,7 @@ class TlsStream(trio.abc.Stream):
             raise trio.BrokenResourceError(session.failure)
         return memoryview(b"")
 
+    @of_python
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for data; ``b""`` when the peer has ended the stream.
 
@@ -255,6 +260,7 @@ class TlsStream(trio.abc.Stream):
             data = data[:max_bytes]
         return data
 
+    @of_python
     async def receive_view(self) -> memoryview:
         """Receive as `receive_some` does, without a copy: valid until any stream receives."""
         if self._pushed_back:
@@ -267,6 +273,7 @@ class TlsStream(trio.abc.Stream):
             await trio.lowlevel.wait_readable(self._socket)
         return data
 
+    @of_python
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``. Raises trio.BrokenResourceError when the connection failed.
 
@@ -286,6 +293,7 @@ class TlsStream(trio.abc.Stream):
             await self._send(memoryview(data))
             self._broken = False
 
+    @of_python
     async def _send(self, view: memoryview) -> None:
         while view:
             records = self._seal(view[:SEAL_SIZE])
@@ -295,6 +303,7 @@ class TlsStream(trio.abc.Stream):
             if sent < len(records):
                 await self._write(memoryview(bytes(records[sent:])))
 
+    @of_python
     async def _write(self, records: memoryview) -> None:
         while records:
             sent = self._write_nowait(records)
@@ -302,6 +311,7 @@ class TlsStream(trio.abc.Stream):
             if records:
                 await self._wait_writable()
 
+    @of_python
     async def _wait_writable(self) -> None:
         """Wait until the socket takes more; who sends may meet who waits in `finish`."""
         async with self._writable:
@@ -333,6 +343,9 @@ class TlsStream(trio.abc.Stream):
     @property
     def ready(self) -> bool:
         """Whether nothing is being sent, so that `send_nowait` may be called."""
+        return self._ready()
+
+    def _ready(self) -> bool:
         return not (self._records or self._rest or self._broken or self._send_lock.locked())
 
     def send_nowait(self, data: Buffer) -> bool:
@@ -382,12 +395,13 @@ class TlsStream(trio.abc.Stream):
         """Whether the kernel has passed on most of what it had; only while `ready`."""
         return bool(self._poll.poll(0))
 
+    @of_python
     async def finish(self) -> None:
         """Send the rest that `send_nowait` has left, and wait until the stream `takes_more`.
 
         Raises trio.BrokenResourceError when the connection failed.
         """
-        if not self.ready:
+        if not self._ready():
             await self.send_all(b"")
         if self.takes_more():
             return
@@ -397,6 +411,7 @@ class TlsStream(trio.abc.Stream):
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limit)
 
+    @of_python
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes data again."""
         async with self._send_lock:
@@ -441,6 +456,7 @@ class TlsStream(trio.abc.Stream):
         found = read_tcp_info(self._socket)
         return () if found is None else (found,)
 
+    @of_python
     async def linger(self) -> None:
         """Throw away what the peer sends until it ends its direction too; after `shut_down`.
 
@@ -467,10 +483,24 @@ class TlsStream(trio.abc.Stream):
         trio.lowlevel.notify_closing(self._socket.fileno())
         self._socket.close()
 
+    @of_python
     async def aclose(self) -> None:
         """Close, as `close` does."""
         self.close()
         await trio.lowlevel.checkpoint()
+
+    @of_python
+    async def __aenter__(self) -> TlsStream:
+        return self
+
+    @of_python
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
 
 def _check_name(name: str) -> None:
@@ -480,6 +510,7 @@ def _check_name(name: str) -> None:
     name.encode("idna")
 
 
+@of_python
 async def _shake_hands(plain: socket.socket, handshake: TlsHandshake) -> None:
     """Carry what a handshake says and hears. Raises OSError and SSL.Error when it fails."""
     pieces = 0

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import trio
 
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import (
@@ -35,13 +36,15 @@ class _Joiner(Joiner):
 class TlsLink(TlsStreamLink):
     """Frames in a TLS stream."""
 
-    scheme = "tls"
-
     def __init__(self, stream: TlsStream, peer: str) -> None:
         super().__init__(stream, peer, _Joiner())
+        self.scheme = "tls"
         self._failure: LinkLost | None = None
         self._path_due = 0.0
+        # As in StreamSender.
+        self._time = trio.lowlevel.current_clock().current_time
 
+    @of_python
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Finish what the socket would not take at once, and at the end let the peer hear it."""
         task_status.started()
@@ -66,6 +69,7 @@ class TlsLink(TlsStreamLink):
         self._failure = LinkLost(reason)
         self.close()
 
+    @of_python
     async def receive(self) -> Buffer:
         """Wait for the next piece of the peer's stream."""
         try:
@@ -79,12 +83,14 @@ class TlsLink(TlsStreamLink):
         if not data:
             raise LinkLost("the peer closed the link")
         self._bytes_received += len(data)
-        self.heard = now = trio.current_time()
+        now = self._time()
+        self.heard = now
         if now >= self._path_due:
             # TCP joins what comes one by one already.
             self._path_due = now + PATH_SECONDS
             eager.note_path(0.0, now)
 
+    @of_python
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:

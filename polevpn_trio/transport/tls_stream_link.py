@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import trio
 
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics, Source
 from polevpn_trio.transport.stream_sender import StreamSender
@@ -66,6 +67,7 @@ class TlsStreamLink(Link):
         except trio.BrokenResourceError as error:
             self._fail(f"cannot send: {error}")
 
+    @of_python
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         """Send whole frames together, past what is queued."""
         try:
@@ -73,6 +75,7 @@ class TlsStreamLink(Link):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise LinkLost(f"cannot send: {error}") from error
 
+    @of_python
     async def drain(self) -> None:
         """Return at once: what was sent is the kernel's to deliver, even after a close."""
         await trio.lowlevel.checkpoint()

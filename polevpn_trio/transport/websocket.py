@@ -81,12 +81,11 @@ class _Joiner(Joiner):
 class WebSocketLink(TlsStreamLink):
     """Frames in binary messages."""
 
-    scheme = "wss"
-
     def __init__(self, stream: TlsStream, peer: str, *, is_client: bool) -> None:
         """Take over a stream whose opening handshake is done."""
         self._builder = WebSocketFrameBuilder(is_client, SystemRandom())
         super().__init__(stream, peer, _Joiner(self._builder))
+        self.scheme = "wss"
         self._reader = WebSocketFrameReader(not is_client)
         self._receiving: trio.CancelScope | None = None
         self._receiver_left = trio.Event()

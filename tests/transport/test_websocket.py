@@ -128,13 +128,16 @@ def over_library(
 
         async def library(stream: TlsStream, nursery: trio.Nursery) -> None:
             if our_role == "client":
-                request = await trio_websocket.wrap_server_stream(nursery, stream)
+                request = await trio_websocket.wrap_server_stream(
+                    nursery,
+                    stream,  # type: ignore[arg-type]  # it has all that is needed of one
+                )
                 connections.append(await request.accept())
             else:
                 connections.append(
                     await trio_websocket.wrap_client_stream(
                         nursery,
-                        stream,  # type: ignore[arg-type]  # annotated too narrowly
+                        stream,  # type: ignore[arg-type]  # it has all that is needed of one
                         "localhost",
                         "/",
                     )
