@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from array import array
 
-import attrs
-
 SEQUENCES_ZERO = 0
 """``seq`` of all frames is 0: each holds one ordinary packet."""
 SEQUENCES_OFFLOAD = 1
@@ -18,7 +16,6 @@ SEQUENCES_FOREIGN = 2
 """``seq`` of some is not 0 and means nothing: they came from a peer of the classic dialect."""
 
 
-@attrs.frozen(slots=True)
 class FrameBatch:
     """Whole frames back to back: an 8-byte PolePacket header and a payload each.
 
@@ -27,9 +24,31 @@ class FrameBatch:
     super-packets each. ``sequences`` is one of the ``SEQUENCES_`` constants.
     """
 
-    data: bytes | bytearray | memoryview
-    packets: int
-    sequences: int = SEQUENCES_ZERO
+    __slots__ = ("data", "packets", "sequences")
+
+    def __init__(
+        self,
+        data: bytes | bytearray | memoryview,
+        packets: int,
+        sequences: int = SEQUENCES_ZERO,
+    ) -> None:
+        self.data = data
+        self.packets = packets
+        self.sequences = sequences
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FrameBatch):
+            return NotImplemented
+        return (self.data, self.packets, self.sequences) == (
+            other.data,
+            other.packets,
+            other.sequences,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # what is in it may change
+
+    def __repr__(self) -> str:
+        return f"FrameBatch({self.data!r}, {self.packets}, {self.sequences})"
 
 
 class DatagramBuffer:

@@ -69,12 +69,15 @@ KERNELS = (
 """Those with the loops over packets: no I/O, and C's own rules for indices and divisions."""
 
 EDGES = (
+    "polevpn_trio.batch",
+    "polevpn_trio.forwarding.forwarder",
     "polevpn_trio.transport.base",
     "polevpn_trio.transport.carriage",
     "polevpn_trio.transport.dtls",
     "polevpn_trio.transport.dtls_session",
     "polevpn_trio.transport.eager",
     "polevpn_trio.transport.kcp",
+    "polevpn_trio.transport.outgoing",
     "polevpn_trio.transport.packet_channel",
     "polevpn_trio.transport.path_governor",
     "polevpn_trio.transport.stream_sender",
@@ -82,6 +85,7 @@ EDGES = (
     "polevpn_trio.transport.tls_link",
     "polevpn_trio.transport.tls_stream_link",
     "polevpn_trio.transport.udp",
+    "polevpn_trio.tun.device",
 )
 """Those that move batches between kernels and the system, where what Python spends on each
 attribute and call adds up. They keep Python's rules, and may wait, read clocks and do I/O."""

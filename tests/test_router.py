@@ -15,11 +15,12 @@ import pytest
 import trio
 import trio.testing
 
+from polevpn_trio import hub
 from polevpn_trio.control.admission import Admission
 from polevpn_trio.control.config import RouterConfig, SiteConfig
 from polevpn_trio.control.limits import Limits
 from polevpn_trio.errors import LinkLost
-from polevpn_trio.forwarding.forwarder import Peer
+from polevpn_trio.forwarding.forwarder import Forwarder, Peer
 from polevpn_trio.frames import codec
 from polevpn_trio.frames.codec import FrameRun
 from polevpn_trio.hub import LARGEST_PIECE, MOST_RUNS, GatewayConnection, Router
@@ -139,21 +140,21 @@ def test_who_scans_leaves_turns_to_others_and_keeps_his_order(
     """Thousands of packets at once, each a decision of its own, and then one for somebody."""
     scanned = [ipv4("192.168.1.5", f"203.0.{n // 250}.{n % 250}") for n in range(5000)]
     assert sum(map(len, scanned)) > LARGEST_PIECE
+    decided: list[int] = []
+    begun = trio.Event()
+
+    class Counted(Forwarder):
+        def route_batch(self, runs: Sequence[FrameRun], sender: Peer, now: float = 0.0) -> None:
+            decided.append(len(runs))
+            super().route_batch(runs, sender, now)
+            begun.set()
+
+    monkeypatch.setattr(hub, "Forwarder", Counted)
 
     async def body(world: World) -> None:
         a, b = world.connect(), world.connect(number=2)
         await a.join("10.8.0.1", "192.168.1.0/24")
         await b.join("10.8.0.2", "192.168.2.0/24")
-        decided: list[int] = []
-        begun = trio.Event()
-        route_batch = world.router.forwarder.route_batch
-
-        def counted(runs: Sequence[FrameRun], sender: Peer, now: float) -> None:
-            decided.append(len(runs))
-            route_batch(runs, sender, now)
-            begun.set()
-
-        monkeypatch.setattr(world.router.forwarder, "route_batch", counted)
         turns: list[int] = []
 
         await a.send(*scanned, PACKET)

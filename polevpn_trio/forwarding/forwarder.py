@@ -96,17 +96,19 @@ class Route:
     priorities: tuple[int, ...] = ()
 
 
-@attrs.define(eq=False)
 class _Holdings:
     """What one peer has registered, so that taking it away need not search the table."""
 
-    sources: SourceFilter
-    checked: bool = True
-    """Whether the sources of its packets are looked at."""
-    retired: bool = False
-    """Whether another connection of the same site has taken over."""
-    gateways: set[bytes] = attrs.field(factory=set)
-    networks: set[Network] = attrs.field(factory=set)
+    __slots__ = ("checked", "gateways", "networks", "retired", "sources")
+
+    def __init__(self, sources: SourceFilter) -> None:
+        self.sources = sources
+        self.checked = True
+        """Whether the sources of its packets are looked at."""
+        self.retired = False
+        """Whether another connection of the same site has taken over."""
+        self.gateways: set[bytes] = set()
+        self.networks: set[Network] = set()
 
 
 class Forwarder:

@@ -59,6 +59,9 @@ class OutgoingQueue:
     @property
     def waiting(self) -> bool:
         """Whether there is anything to take; a control frame may not go past that."""
+        return self._waiting()
+
+    def _waiting(self) -> bool:
         return (self._flows.queued > 0 and not self.held) or bool(self._control)
 
     @property
@@ -98,7 +101,7 @@ class OutgoingQueue:
         return True
 
     def _note_waiting(self, now: float) -> None:
-        if not self.waiting:
+        if not self._waiting():
             self._stalled_since = now
 
     def take(self, most_bytes: int, now: float) -> list[Buffer]:

@@ -13,6 +13,7 @@ import pytun
 import trio
 
 from polevpn_trio.batch import SEQUENCES_OFFLOAD, SEQUENCES_ZERO, FrameBatch
+from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import HostError
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.eager import Handler
@@ -179,6 +180,7 @@ class TunDevice:
             self._splitter.clamp_to(mtu)
             self._coalescer.clamp_to(mtu)
 
+    @of_python
     async def read_batch(self, command: int) -> FrameBatch:
         """Wait for packets from the host and return all that are there, as frames.
 
@@ -199,6 +201,7 @@ class TunDevice:
             if splitter.frames:
                 return self._take()
 
+    @of_python
     async def while_readable(self, handler: Handler) -> None:
         """Call ``handler`` whenever there is something to read, until it returns False.
 
@@ -239,6 +242,7 @@ class TunDevice:
                 raise _broken("read from", self.name, error) from error
             splitter.split(length + self._skip, command)
 
+    @of_python
     async def write_batch(self, data: bytes | bytearray | memoryview) -> None:
         """Hand the packets in whole frames, of any command, to the host.
 
@@ -260,6 +264,7 @@ class TunDevice:
         finally:
             self._writing = False
 
+    @of_python
     async def _write_rest(self) -> None:
         # A device that could take more is writable at once: that is where others get their turn.
         while not self._write_units(WRITE_TURN):
