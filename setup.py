@@ -109,6 +109,18 @@ def why_not_compile() -> str:
     return ""
 
 
+def libraries_have_changed() -> bool:
+    """Tell whether C functions that several modules share are newer than what was made of those.
+
+    Cython does not see that by itself: such a ``.pxd`` is no module that it translates.
+    """
+    own = {source(module).with_suffix(".pxd") for module in modules}
+    shared = {file.relative_to(HERE) for file in (HERE / "polevpn_trio").rglob("*.pxd")} - own
+    results = [HERE / "build" / source(module).with_suffix(".c") for module in modules]
+    made = [file.stat().st_mtime for file in results if file.exists()]
+    return bool(made) and max(file.stat().st_mtime for file in shared) > min(made)
+
+
 class BuildKernels(build_ext):
     """build_ext that translates Python to C first, at the last moment.
 
@@ -123,6 +135,7 @@ class BuildKernels(build_ext):
         at_edges = [each for each in self.extensions if each.name in edges]
         others = [each for each in self.extensions if each not in at_edges]
         translated = []
+        force = self.force or libraries_have_changed()
         try:
             for extensions, directives in ((others, DIRECTIVES | checked), (at_edges, EDGES)):
                 translated += cythonize(
@@ -130,7 +143,7 @@ class BuildKernels(build_ext):
                     nthreads=os.cpu_count() or 1,
                     build_dir="build",
                     compiler_directives=directives,
-                    force=self.force,
+                    force=force,
                     quiet=True,
                     shared_utility_qualified_name=SUPPORT,
                 )

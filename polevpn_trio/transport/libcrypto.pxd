@@ -21,6 +21,9 @@ cdef extern from *:
         int (*update)(void *, unsigned char *, int *, const unsigned char *, int);
         int (*final)(void *, unsigned char *, int *);
         int (*control)(void *, int, int, void *);
+        /* Not everywhere: of OpenSSL 1.1 to 3, and from 3.0 on. */
+        void *(*duplicate)(const void *);
+        int (*fips_enabled)(void *);
     } polevpn_evp;
 
     static int polevpn_evp_load(void) {
@@ -47,8 +50,26 @@ cdef extern from *:
             && POLEVPN_FIND(final, "EVP_CipherFinal_ex") != NULL
             && POLEVPN_FIND(control, "EVP_CIPHER_CTX_ctrl") != NULL)
             state = 1;
+        POLEVPN_FIND(duplicate, "EVP_CIPHER_meth_dup");
+        POLEVPN_FIND(fips_enabled, "EVP_default_properties_is_fips_enabled");
     #undef POLEVPN_FIND
         return state > 0;
+    }
+
+    /* OpenSSL 3 looks up the nonce's length and the tag by their names, letter by letter, for each
+       record, which takes a quarter of the time that a packet's does. A duplicate of a cipher is
+       called directly instead, as in OpenSSL 1.1, by the same code for the same instructions. Where
+       nothing but a FIPS module may be used, it is not. */
+    static const void *polevpn_gcm_cipher(ptrdiff_t size) {
+        static const void *direct[2];
+        const int large = size == 32;
+        const void *cipher = large ? polevpn_evp.aes_256_gcm() : polevpn_evp.aes_128_gcm();
+        if (polevpn_evp.duplicate == NULL
+            || (polevpn_evp.fips_enabled != NULL && polevpn_evp.fips_enabled(NULL)))
+            return cipher;
+        if (direct[large] == NULL)
+            direct[large] = polevpn_evp.duplicate(cipher);
+        return direct[large] != NULL ? direct[large] : cipher;
     }
 
     static void *polevpn_gcm_new(const unsigned char *key, ptrdiff_t size, int sealing) {
@@ -56,7 +77,7 @@ cdef extern from *:
         void *context;
         if ((size != 16 && size != 32) || !polevpn_evp_load())
             return NULL;
-        cipher = size == 16 ? polevpn_evp.aes_128_gcm() : polevpn_evp.aes_256_gcm();
+        cipher = polevpn_gcm_cipher(size);
         context = polevpn_evp.context_new();
         if (context != NULL
             && polevpn_evp.init(context, cipher, NULL, key, NULL, sealing) != 1) {
