@@ -48,3 +48,8 @@ cdef class TlsStream:
     cdef _answer(self)
 
     cdef _say_last_words(self)
+
+
+cdef class _Serving:
+    cdef TlsStream _stream
+    cdef object _handler

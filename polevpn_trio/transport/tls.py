@@ -188,17 +188,16 @@ class TlsStream:
         What the socket has, that is, and what it has brought with data that was received; what was
         pushed back does not count. Raises trio.ClosedResourceError when closed.
         """
-
-        def serve() -> bool:
-            goes_on = handler()
-            while goes_on and self._over:
-                goes_on = handler()
-            return goes_on
-
+        serve = _Serving(self, handler).serve
         if not self._over or serve():
             if self._shut_down:
                 raise trio.ClosedResourceError("this side has ended the stream")
             await eager.while_readable(self._socket.fileno(), serve)
+
+    @property
+    def over(self) -> bool:
+        """Whether the next receive tells that nothing more comes."""
+        return self._over
 
     def receive_view_nowait(self) -> memoryview | None:
         """Receive as `receive_view` does; None if that takes waiting."""
@@ -501,6 +500,25 @@ class TlsStream:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+class _Serving:
+    """Has a handler take all that one read of a stream's socket has brought.
+
+    It is no function within the coroutine: compiled, such a one and the variables that it shares
+    know each other, and leave what they know to the garbage collector.
+    """
+
+    def __init__(self, stream: TlsStream, handler: Handler) -> None:
+        self._stream = stream
+        self._handler = handler
+
+    def serve(self) -> bool:
+        """Call the handler, again where the end of the stream is still to be told."""
+        goes_on = self._handler()
+        while goes_on and self._stream.over:
+            goes_on = self._handler()
+        return goes_on
 
 
 def _check_name(name: str) -> None:

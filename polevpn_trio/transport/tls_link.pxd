@@ -1,3 +1,4 @@
+from polevpn_trio.transport.tls cimport TlsStream
 from polevpn_trio.transport.tls_stream_link cimport Joiner, TlsStreamLink
 
 
@@ -11,3 +12,10 @@ cdef class TlsLink(TlsStreamLink):
     cdef object _time
 
     cpdef _note(self, data)
+
+
+cdef class _Taking:
+    cdef TlsLink _link
+    cdef TlsStream _stream
+    cdef object _consume
+    cdef public object rest

@@ -95,28 +95,40 @@ class TlsLink(TlsStreamLink):
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:
         """Call ``consume`` with each piece of the stream, straight from the socket."""
-        rest: Awaitable[None] | None = None
-
-        def take() -> bool:
-            nonlocal rest
-            data = self._stream.receive_view_nowait()
-            if data is not None:
-                self._note(data)
-                rest = consume(data)
-            return rest is None
-
+        taking = _Taking(self, self._stream, consume)
         while True:
             try:
-                if take():
-                    await self._stream.while_readable(take)
+                if taking.take():
+                    await self._stream.while_readable(taking.take)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise self._failure or LinkLost(f"cannot receive: {error}") from error
-            if rest is not None:
-                await rest
-                rest = None
+            if taking.rest is not None:
+                await taking.rest
+                taking.rest = None
 
     def close(self) -> None:
         """Send close_notify and end the link; `run` closes the connection a little later."""
         self._stream.shut_down()
         super().close()
         self._sender.wake()
+
+
+class _Taking:
+    """Gives what comes to ``consume``, until it leaves a ``rest`` to be awaited.
+
+    No function within the coroutine, for the reason that `TlsStream` has.
+    """
+
+    def __init__(self, link: TlsLink, stream: TlsStream, consume: Consume) -> None:
+        self._link = link
+        self._stream = stream
+        self._consume = consume
+        self.rest: Awaitable[None] | None = None
+
+    def take(self) -> bool:
+        """Take what is there; False if something is to be awaited first."""
+        data = self._stream.receive_view_nowait()
+        if data is not None:
+            self._link._note(data)
+            self.rest = self._consume(data)
+        return self.rest is None

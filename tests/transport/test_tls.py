@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import select
 import socket
 import struct
+import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -198,6 +200,37 @@ def test_a_closed_link_resets_nothing_that_the_peer_still_says(certificates: Any
         assert client._socket.fileno() == -1
 
     over_stream(certificates.ecdsa, body)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_link_that_has_ended_is_gone_without_the_garbage_collector(
+    eagerly: bool, certificates: Any
+) -> None:
+    """A full collection holds up everybody for as long as it takes to look at all gateways."""
+
+    async def use(stream: TlsStream, ends: Callable[[], None]) -> weakref.ref[TlsLink]:
+        link = TlsLink(stream, "peer")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(link.run)
+            link.flush()
+            ends()
+            with pytest.raises(LinkLost, match="the peer closed the link"):
+                await link.receive_each(lambda data: None)
+            link.close()
+        return weakref.ref(link)
+
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        reads = eager.reading_eagerly() if eagerly else contextlib.nullcontext()
+        with reads:
+            reference = await use(client, server.shut_down)
+            await trio.testing.wait_all_tasks_blocked()
+        assert reference() is None
+
+    gc.disable()
+    try:
+        over_stream(certificates.ecdsa, body)
+    finally:
+        gc.enable()
 
 
 def test_a_peer_that_never_ends_its_side_is_left_in_the_end(
