@@ -27,6 +27,7 @@ KERNELS = (
     "polevpn_trio.forwarding.policy.headers",
     "polevpn_trio.forwarding.policy.rule_table",
     "polevpn_trio.forwarding.policy.sifter",
+    "polevpn_trio.forwarding.prefix_trie",
     "polevpn_trio.forwarding.source_filter",
     "polevpn_trio.frames.codec",
     "polevpn_trio.frames.flow_hash",
