@@ -37,7 +37,7 @@ from polevpn_trio.management.service_manager import start_service_manager
 from polevpn_trio.management.uplinks import Uplinks
 from polevpn_trio.nursery_tree import Branch, open_root, run_connection
 from polevpn_trio.site import Site, open_site
-from polevpn_trio.transport.base import Buffer
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport.dial import Backoff, Dialer, NameBook
 from polevpn_trio.transport.outgoing import OutgoingQueue
 from polevpn_trio.tun.device import TunDevice, TunStatistics
@@ -396,8 +396,8 @@ class Connection:
         registration = self._gateway.registration(self.uplink, takes_over=self._takes_over)
         await self.link.send_batch([registration])
 
-    def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
-        runs = self.uplink.reader.receive_data_untrusted(data)
+    def _take_untrusted(self, stream: StreamBuffer) -> Awaitable[None] | None:
+        runs = self.uplink.reader.read_untrusted(stream)
         if runs and runs[0].version:
             self._note_use()
         return self._take_runs_untrusted(runs)
@@ -405,7 +405,7 @@ class Connection:
     def _take_packets_untrusted(self, frames: bytearray) -> Awaitable[None] | None:
         """Take packets that came beside the stream."""
         self._note_use()
-        return self._take_runs_untrusted(self._packet_reader.take_over_untrusted(frames))
+        return self._take_runs_untrusted(self._packet_reader.receive_data_untrusted(frames))
 
     def _take_runs_untrusted(self, runs: Sequence[FrameRun]) -> Awaitable[None] | None:
         for index, run in enumerate(runs):

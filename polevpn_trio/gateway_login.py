@@ -98,7 +98,7 @@ class Login:
         reader = self._make_reader()
         runs: list[FrameRun] = []
         while not runs:
-            runs = reader.receive_data_untrusted(await link.receive())
+            runs = reader.read_untrusted(await link.receive())
         if runs[0].version:
             raise BadPacket("IP data before the answer to the login")
         answer = AuthAnswer.from_json_untrusted(bytes(runs[0].data))

@@ -63,8 +63,9 @@ from polevpn_trio.router_statistics import (
     RouterStatistics,
 )
 from polevpn_trio.site import Site
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import dtls
-from polevpn_trio.transport.base import Buffer, Link
+from polevpn_trio.transport.base import Link
 from polevpn_trio.transport.outgoing import OutgoingQueue
 from polevpn_trio.transport.recognise import MAX_LOGIN_BYTES
 
@@ -74,10 +75,6 @@ log = ContextLogger(logging.getLogger("polevpn_trio.router"))
 MOST_RUNS = 128
 """Runs of packets taken from one gateway before others get their turn. Each is a decision where to
 send it; they may hold 64 KiB for one destination, or a single packet when somebody scans."""
-LARGEST_PIECE = 163_840
-SMALLEST_PIECE = 4096
-"""Bytes of a gateway's stream that are read at a time: all that a link brings at once, or fewer,
-the shorter its runs are."""
 
 LINES = 20
 LINE_SECONDS = 30.0
@@ -198,7 +195,6 @@ class GatewayConnection:
         self._closed_because: Trouble | None = None
         self._succession = Succession(link, self._outgoing)
         # Bytes of its stream that are taken at a time.
-        self._piece = LARGEST_PIECE
         self.name = f"{link.scheme} {link.peer}"
         self._refused = RefusedPackets(self.name)
         self._identifier = new_connection_id()
@@ -330,7 +326,7 @@ class GatewayConnection:
 
     def _take_packets_untrusted(self, frames: bytearray) -> Awaitable[None] | None:
         """Route packets that came beside the stream."""
-        runs = self._packet_reader.take_over_untrusted(frames)
+        runs = self._packet_reader.receive_data_untrusted(frames)
         if len(runs) <= MOST_RUNS:
             self._route(runs)
             return None
@@ -347,41 +343,33 @@ class GatewayConnection:
             self._route(runs[at : at + MOST_RUNS])
             await trio.lowlevel.checkpoint()
 
-    def _take_untrusted(self, data: Buffer) -> Awaitable[None] | None:
-        view = memoryview(data)
-        taken = 0
-        while view:
-            piece, view = view[: self._piece], view[self._piece :]
-            runs = self._read_untrusted(piece)
-            taken += len(runs)
-            if taken > MOST_RUNS:
-                return self._take_in_turns_untrusted(runs, memoryview(bytes(view)))
+    def _take_untrusted(self, stream: StreamBuffer) -> Awaitable[None] | None:
+        runs = self._reader.read_untrusted(stream, MOST_RUNS)
+        if len(runs) == MOST_RUNS:
+            return self._take_in_turns_untrusted(runs, stream)
+        return self._take_last_untrusted(runs, stream)
+
+    async def _take_in_turns_untrusted(self, runs: list[FrameRun], stream: StreamBuffer) -> None:
+        """Take many short runs, and what follows them, with turns for others in between."""
+        while len(runs) == MOST_RUNS:
             refusal = self._take_runs_untrusted(runs)
             if refusal is not None:
-                return refusal
-        return None
+                await refusal
+            await trio.lowlevel.checkpoint()
+            runs = self._reader.read_untrusted(stream, MOST_RUNS)
+        refusal = self._take_last_untrusted(runs, stream)
+        if refusal is not None:
+            await refusal
 
-    async def _take_in_turns_untrusted(self, runs: list[FrameRun], view: memoryview) -> None:
-        """Take many short runs, and what follows them, with turns for others in between."""
-        while True:
-            for at in range(0, len(runs), MOST_RUNS):
-                refusal = self._take_runs_untrusted(runs[at : at + MOST_RUNS])
-                if refusal is not None:
-                    await refusal
-                await trio.lowlevel.checkpoint()
-            if not view:
-                return
-            piece, view = view[: self._piece], view[self._piece :]
-            runs = self._read_untrusted(piece)
-
-    def _read_untrusted(self, piece: memoryview) -> list[FrameRun]:
-        """Read the next bytes of the stream, and see how many of them to read at a time."""
-        runs = self._reader.receive_data_untrusted(piece)
-        if len(runs) > MOST_RUNS:
-            self._piece = max(len(piece) * MOST_RUNS // len(runs), SMALLEST_PIECE)
-        elif self._piece < LARGEST_PIECE and 2 * len(runs) < MOST_RUNS:
-            self._piece *= 2
-        return runs
+    def _take_last_untrusted(
+        self, runs: list[FrameRun], stream: StreamBuffer
+    ) -> Awaitable[None] | None:
+        """Take runs behind which there is no whole frame yet."""
+        refusal = self._take_runs_untrusted(runs)
+        unknown = refusal is None and not self._session.accepts_data
+        if unknown and len(stream) > MAX_LOGIN_BYTES:
+            raise BadPacket(f"more than {MAX_LOGIN_BYTES} bytes before login")
+        return refusal
 
     def _take_runs_untrusted(self, runs: list[FrameRun]) -> Awaitable[None] | None:
         packets = []
@@ -402,8 +390,6 @@ class GatewayConnection:
                 accepts_data = self._session.accepts_data
         if packets:
             self._route(packets)
-        if not accepts_data and self._reader.pending_bytes > MAX_LOGIN_BYTES:
-            raise BadPacket(f"more than {MAX_LOGIN_BYTES} bytes before login")
         return None
 
     def _control_untrusted(

@@ -59,6 +59,7 @@ KERNELS = (
     "polevpn_trio.kcp.tail",
     "polevpn_trio.kcp.window_probe",
     "polevpn_trio.lab.wan.path",
+    "polevpn_trio.stream_buffer",
     "polevpn_trio.transport.moderation",
     "polevpn_trio.transport.records",
     "polevpn_trio.transport.size_runs",

@@ -63,7 +63,7 @@ class Call:
     async def serve(self) -> None:
         try:
             while True:
-                for frame in split(bytes(await self.link.receive())):
+                for frame in split((await self.link.receive()).take()):
                     self.got.append(frame)
                     if frame.command in self.server.answers:
                         answer = self.server.answers[frame.command]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
 
 import attrs
 import trio
@@ -12,11 +11,10 @@ import trio
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import LinkLost
 from polevpn_trio.frames import codec
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport.base import (
     SEND_BATCH_BYTES,
     Buffer,
-    Consume,
-    ConsumePackets,
     Link,
     LinkStatistics,
     Source,
@@ -43,6 +41,7 @@ class MemoryLink(Link):
         self.other: MemoryLink
         self.source: Source | None = None
         self._flushed = trio.Event()
+        self._stream = StreamBuffer()
         self._deliver, self._incoming = trio.open_memory_channel[tuple[float, bytes]](math.inf)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -78,7 +77,7 @@ class MemoryLink(Link):
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise LinkLost("the peer closed the link") from None
 
-    async def receive(self) -> Buffer:
+    async def receive(self) -> StreamBuffer:
         try:
             due, data = await self._incoming.receive()
         except trio.EndOfChannel:
@@ -89,20 +88,8 @@ class MemoryLink(Link):
         if self._closed.is_set():
             raise LinkLost("closed here")
         self.heard = trio.current_time()
-        return data
-
-    async def receive_each(
-        self, consume: Consume, consume_packets: ConsumePackets | None = None
-    ) -> NoReturn:
-        """As any link does; a piece that was taken is overwritten, as it is elsewhere."""
-
-        def take(data: Buffer) -> Awaitable[None] | None:
-            piece = bytearray(data)
-            rest = consume(memoryview(piece))
-            piece[:] = bytes(len(piece))
-            return rest
-
-        await super().receive_each(take, consume_packets)
+        self._stream.append(data)
+        return self._stream
 
     def ask(self) -> None:
         self.asked += 1

@@ -17,7 +17,8 @@ ROOT = PACKAGE.parent
 
 # Imports point upwards in this list, or sideways as long as no circle arises.
 LAYERS = (
-    {"__init__", "errors", "batch", "coroutines", "kernels", "manual", "completion"},
+    {"__init__", "errors", "batch", "stream_buffer", "raw_copy", "coroutines", "kernels"},
+    {"manual", "completion"},
     {"frames", "fec", "kcp", "forwarding"},
     {"tun", "transport", "control"},
     {"nursery_tree", "site", "management", "dashboard", "site_peer", "uplink", "access"},
@@ -35,7 +36,7 @@ IO_MODULES = {"asyncio", "OpenSSL", "pyroute2", "pytun", "select", "socket", "ss
 # Types without a kernel: C functions, which kernels call.
 C_LIBRARIES = {
     "polevpn_trio.fec.gf256_loops",
-    "polevpn_trio.kcp.raw_copy",
+    "polevpn_trio.raw_copy",
     "polevpn_trio.transport.libcrypto",
     "polevpn_trio.transport.masking",
 }

@@ -11,6 +11,7 @@ import trio.testing
 
 from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.nursery_tree import open_root, run_connection
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics, Source
 from tests.memory_links import IDENTITY
 
@@ -39,7 +40,7 @@ class QuietLink(Link):
     async def send_batch(self, buffers: Sequence[Buffer]) -> None:
         raise LinkLost("nobody there")
 
-    async def receive(self) -> Buffer:
+    async def receive(self) -> StreamBuffer:
         raise LinkLost("nobody there")
 
     async def drain(self) -> None:

@@ -129,7 +129,7 @@ class World:
 
     async def _listen(self) -> None:
         while True:
-            self.got_there += split(bytes(await self.far.receive()))
+            self.got_there += split((await self.far.receive()).take())
 
     async def exchange(self, seconds: float) -> None:
         """Send numbered packets both ways at once."""

@@ -97,7 +97,7 @@ class SimulatedGateway:
             task_status.started()
             nursery.start_soon(self._beat)
             while True:
-                for run in self._reader.receive_data_untrusted(await self.link.receive()):
+                for run in self._reader.read_untrusted(await self.link.receive()):
                     self._take(run)
 
     async def _log_in(self) -> None:
@@ -121,7 +121,7 @@ class SimulatedGateway:
     async def _answer(self, command: int) -> FrameRun:
         """Wait for the answer to a request; what comes beside it is dropped."""
         while True:
-            for run in self._reader.receive_data_untrusted(await self.link.receive()):
+            for run in self._reader.read_untrusted(await self.link.receive()):
                 if run.version == 0 and run.command == command:
                     return run
 

@@ -2,6 +2,7 @@ cimport cython
 
 from polevpn_trio.frames.ip cimport is_well_formed
 from polevpn_trio.frames.segmentation cimport segments_in, sequence_of
+from polevpn_trio.stream_buffer cimport StreamBuffer
 
 cdef int _SIZE
 cdef int _ALL
@@ -25,7 +26,7 @@ cdef class FrameReader:
     cdef int _ip_command
     cdef int _forward_command
     cdef int _group
-    cdef bytearray _pending
+    cdef StreamBuffer _pending
     cdef public int sequences
     cdef public unsigned long long malformed
 
@@ -35,7 +36,7 @@ cdef class FrameReader:
         run_sequences=int, key_size=int, key_start=Py_ssize_t, command=int, version=int,
         packets=Py_ssize_t, sequence="unsigned int",
     )
-    cpdef list take_over_untrusted(self, work)
+    cpdef list read_untrusted(self, StreamBuffer stream, Py_ssize_t most_runs=*)
 
     cpdef list receive_data_untrusted(self, data)
 

@@ -20,6 +20,7 @@ from polevpn_trio.batch import SEQUENCES_FOREIGN, SEQUENCES_OFFLOAD, SEQUENCES_Z
 from polevpn_trio.errors import BadPacket
 from polevpn_trio.frames.ip import is_well_formed
 from polevpn_trio.frames.segmentation import segments_in, sequence_of
+from polevpn_trio.stream_buffer import StreamBuffer
 
 HEADER_SIZE = 8
 MAX_FRAME_SIZE = 65535
@@ -33,6 +34,9 @@ CLIENT_CLOSED = 5
 KICK_OUT = 6
 BARRIER = 7
 BARRIER_PASSED = 8
+
+MOST_RUNS = 1 << 30
+"""As many as there are."""
 
 GROUP_ALL = 0
 """Neighbouring IP packets form one run whatever their addresses."""
@@ -109,8 +113,8 @@ class FrameReader:
         self._ip_command = ip_command
         self._forward_command = forward_command
         self._group = group
-        # The beginning of a frame, whose rest has not come.
-        self._pending = bytearray()
+        # For what does not come in a buffer of its own.
+        self._pending = StreamBuffer()
         self.sequences = SEQUENCES_FOREIGN
         self.malformed = 0
 
@@ -122,23 +126,23 @@ class FrameReader:
     def receive_data_untrusted(self, data: bytes | bytearray | memoryview) -> list[FrameRun]:
         """Take the next bytes of the stream; return what has become complete, in order.
 
-        The runs share one buffer that nothing else refers to; keep them as long as needed.
-        Raises BadPacket for a frame shorter than its own header: nothing after it can be read.
+        A bytearray is left to the reader. Else as `read_untrusted`.
         """
-        work = self._pending
-        work += data
-        return self.take_over_untrusted(work)
+        self._pending.append(data)
+        return self.read_untrusted(self._pending)
 
-    def take_over_untrusted(self, work: bytearray) -> list[FrameRun]:
-        """Do what `receive_data_untrusted` does with a buffer that is left to the reader.
+    def read_untrusted(self, stream: StreamBuffer, most_runs: int = MOST_RUNS) -> list[FrameRun]:
+        """Take what is complete in ``stream``, in order, and leave the rest there.
 
-        It begins with a frame: where nothing is pending, that saves a copy.
+        There is no more if these are less than ``most_runs``. They share a buffer in which nothing
+        else refers to them: keep them as long as needed. Raises BadPacket for a frame shorter
+        than its own header: nothing after it can be read.
         """
-        whole = memoryview(work)
-        view = work
-        length = len(work)
+        view = stream.data
+        whole = memoryview(stream.data)
+        length = stream.end
+        position = stream.start
         runs: list[FrameRun] = []
-        position = 0
         run_start = 0
         run_packets = 0
         run_version = 0
@@ -163,11 +167,7 @@ class FrameReader:
                     packets = segments_in(view, position + _SIZE, size - _SIZE, sequence)
                     if packets == 0:
                         version = 0
-                if version == 0:
-                    self.malformed += 1
             if version != 0:
-                view[position + 2] = self._forward_command >> 8
-                view[position + 3] = self._forward_command & 0xFF
                 key_size = 4 if version == 4 else 16
                 key_start = position + _SIZE + (12 if version == 4 else 8)
                 if self._group == _BY_DESTINATION:
@@ -188,7 +188,11 @@ class FrameReader:
                     )
                 )
                 run_packets = 0
+            if run_packets == 0 and len(runs) >= most_runs:
+                break
             if version != 0:
+                view[position + 2] = self._forward_command >> 8
+                view[position + 3] = self._forward_command & 0xFF
                 if run_packets == 0:
                     run_start = position
                     run_version = version
@@ -197,7 +201,9 @@ class FrameReader:
                 run_packets += packets
                 if sequence != 0:
                     run_sequences = self.sequences
-            elif command != self._ip_command:
+            elif command == self._ip_command:
+                self.malformed += 1
+            else:
                 runs.append(self._control(whole, position, size, command))
             position += size
         if run_packets != 0:
@@ -206,8 +212,7 @@ class FrameReader:
                     whole, run_start, position, run_version, run_key, run_packets, run_sequences
                 )
             )
-        # What has given no frame yet is left as it is, and goes on growing.
-        self._pending = work if position == 0 else bytearray(whole[position:])
+        stream.advance(position)
         return runs
 
     def _packets(

@@ -1,6 +1,6 @@
 cimport cython
 
-from polevpn_trio.kcp cimport raw_copy
+from polevpn_trio cimport raw_copy
 
 
 @cython.final

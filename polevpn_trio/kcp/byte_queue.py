@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from polevpn_trio.kcp import raw_copy
+from polevpn_trio import raw_copy
 
 SMALLEST = 1024
 """Bytes of memory that an empty queue holds."""

@@ -9,6 +9,7 @@ from polevpn_trio.kcp.segment cimport SegmentHeader
 from polevpn_trio.kcp.send_window cimport SendWindow
 from polevpn_trio.kcp.tail cimport Tail
 from polevpn_trio.kcp.window_probe cimport WindowProbe
+from polevpn_trio.stream_buffer cimport StreamBuffer
 
 cdef int _HEADER
 cdef int _PUSH
@@ -54,6 +55,7 @@ cdef class Conversation:
     cdef Py_ssize_t _overhead
     cdef bint _backlog
     cdef ReceiveWindow _arrived
+    cdef readonly StreamBuffer stream
     cdef RoundTrip _round_trip
     cdef SegmentHeader _header
     cdef double _now
@@ -140,8 +142,8 @@ cdef class Conversation:
         self, source, const unsigned char[::1] view, Py_ssize_t at, Py_ssize_t size
     )
 
-    @cython.locals(arrived=ReceiveWindow)
-    cpdef lend(self)
+    @cython.locals(arrived=ReceiveWindow, new=Py_ssize_t)
+    cpdef Py_ssize_t fetch(self) except -1
 
     cpdef bytes receive(self)
 

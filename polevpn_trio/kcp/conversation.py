@@ -157,6 +157,8 @@ class Conversation:
         self._backlog = False
         self._event = AckEvent()
         self._arrived = ReceiveWindow(receive_window, initial_sequence)
+        self.stream = self._arrived.stream
+        """The peer's stream in order, as far as `fetch` has told."""
         self._round_trip = RoundTrip(interval * 1000, 30.0 if nodelay else 100.0)
         self._header = SegmentHeader()
         self._now = 0.0
@@ -410,21 +412,19 @@ class Conversation:
         elif self._acks_due_at == _NEVER:
             self._acks_due_at = self._now + self._ack_delay
 
-    def lend(self) -> bytes | memoryview:
-        """Fetch the stream bytes that came in order since the last call, b"" if there are none.
-
-        They are valid until the next datagrams are taken.
-        """
+    def fetch(self) -> int:
+        """Make room for more of the stream; return how many bytes have come since last time."""
         arrived = self._arrived
         if arrived.unread == arrived.window:
             self._tell_window = True
-        data = arrived.lend()
-        self._bytes_received += len(data)
-        return data
+        new = arrived.fetch()
+        self._bytes_received += new
+        return new
 
     def receive(self) -> bytes:
-        """Fetch what `lend` does, as bytes that may be kept."""
-        return bytes(self.lend())
+        """Fetch, and take all of the stream that is not read."""
+        self.fetch()
+        return self.stream.take()
 
     # --- Sending -------------------------------------------------------------------------
 

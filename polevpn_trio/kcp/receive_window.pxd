@@ -1,8 +1,7 @@
 cimport cython
 
-from polevpn_trio.kcp cimport raw_copy
+from polevpn_trio.stream_buffer cimport StreamBuffer
 
-cdef int _SMALLEST
 cdef int _FEWEST_ACKS
 cdef int _IN_ORDER
 cdef int _EARLY
@@ -25,10 +24,8 @@ cdef class ReceiveWindow:
     cdef int _most_acks
     cdef dict _early
     cdef Py_ssize_t _early_bytes
-    cdef Py_ssize_t _filled
-    cdef Py_ssize_t _capacity
-    cdef bytearray _buffer
-    cdef unsigned char[::1] _ordered
+    cdef readonly StreamBuffer stream
+    cdef Py_ssize_t _new
 
     cpdef widen(self, int window)
 
@@ -42,7 +39,6 @@ cdef class ReceiveWindow:
         Py_ssize_t size,
     ) except -1
 
-    @cython.locals(end=Py_ssize_t, ordered="unsigned char[::1]")
     cdef _deliver(
         self, const unsigned char[::1] view, Py_ssize_t at, Py_ssize_t size
     )
@@ -51,10 +47,8 @@ cdef class ReceiveWindow:
 
     cpdef add_ack(self, unsigned int sequence, unsigned int timestamp)
 
-    @cython.locals(filled=Py_ssize_t)
-    cpdef lend(self)
-
-    cpdef bytes receive(self)
+    @cython.locals(new=Py_ssize_t)
+    cpdef Py_ssize_t fetch(self) except -1
 
     cpdef Py_ssize_t buffer_bytes(self) noexcept
 

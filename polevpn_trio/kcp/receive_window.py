@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 
-from polevpn_trio.kcp import raw_copy
+from polevpn_trio.stream_buffer import StreamBuffer
 
 IN_ORDER = 0
 """The segment was the next one; its payload can be fetched."""
@@ -16,12 +16,8 @@ DUPLICATE = 2
 OUTSIDE = 3
 """The segment lies beyond the window and was dropped; it must not be acknowledged."""
 
-SMALLEST = 512
-"""Bytes of memory for payload that an idle window holds."""
-
 
 # Copies that the compiled build holds as C integers, which other modules cannot import.
-_SMALLEST = SMALLEST
 _FEWEST_ACKS = 16
 _IN_ORDER = IN_ORDER
 _EARLY = EARLY
@@ -32,14 +28,17 @@ _HALF = 0x80000000
 
 
 class ReceiveWindow:
-    """Receives a stream whose segments may be lost, repeated or out of order.
+    """Receives a stream whose segments may be lost, repeated or out of order, into ``stream``.
 
     ``next`` is the first missing sequence number, counted without wrap-around (the wire has
     its low 32 bits). ``unread`` counts segments that were put in order but not yet fetched;
-    at ``window`` of them ``next`` stops, until ``receive`` makes room.
+    at ``window`` of them ``next`` stops, until ``fetch`` makes room.
     """
 
-    def __init__(self, window: int, initial_sequence: int) -> None:
+    def __init__(
+        self, window: int, initial_sequence: int, stream: StreamBuffer | None = None
+    ) -> None:
+        self.stream = StreamBuffer() if stream is None else stream
         self.next = initial_sequence
         self.unread = 0
         self.window = window
@@ -53,10 +52,8 @@ class ReceiveWindow:
         self._most_acks = max(2 * window, 1024)
         self._early: dict[int, bytes | bytearray] = {}
         self._early_bytes = 0
-        self._filled = 0
-        self._capacity = _SMALLEST
-        self._buffer = bytearray(_SMALLEST)
-        self._ordered = memoryview(self._buffer)
+        # Bytes that were put in order since the last fetch.
+        self._new = 0
 
     def widen(self, window: int) -> None:
         """Let ``window`` segments wait from now on, if that is more than before."""
@@ -99,18 +96,8 @@ class ReceiveWindow:
         # An empty segment gives the reader nothing to fetch, so it must not fill the window.
         if size == 0:
             return
-        end = self._filled + size
-        if end > self._capacity:
-            while end > self._capacity:
-                self._capacity *= 2
-            # What was lent of the buffer before stays as it is.
-            buffer = bytearray(self._capacity)
-            ordered = memoryview(buffer)
-            raw_copy.copy_bytes(ordered, 0, self._ordered, 0, self._filled)
-            self._buffer = buffer
-            self._ordered = ordered
-        raw_copy.copy_bytes(self._ordered, self._filled, view, at, size)
-        self._filled = end
+        self.stream.write(view, at, size)
+        self._new += size
         self.unread += 1
 
     def _deliver_early(self) -> None:
@@ -132,38 +119,26 @@ class ReceiveWindow:
         self.ack_timestamps[self.acks] = timestamp
         self.acks += 1
 
-    def lend(self) -> bytes | memoryview:
-        """Fetch all bytes that are in order, b"" if there are none.
-
-        They are valid until the next segment is taken.
-        """
+    def fetch(self) -> int:
+        """Make room for as much again; return how many bytes the stream has got since last time."""
         # What waited only for the reader comes along; the size of the window bounds it.
         while self._early and self.unread:
             self.unread = 0
             self._deliver_early()
-        filled = self._filled
-        self._filled = 0
         self.unread = 0
-        return memoryview(self._buffer)[:filled] if filled else b""
-
-    def receive(self) -> bytes:
-        """Fetch what `lend` does, as bytes that may be kept."""
-        return bytes(self.lend())
+        new, self._new = self._new, 0
+        return new
 
     def buffer_bytes(self) -> int:
         """Tell how much memory the buffers hold."""
-        return self._capacity + self._early_bytes + 8 * self._ack_room
+        return self.stream.capacity + self._early_bytes + 8 * self._ack_room
 
     def is_large(self) -> bool:
         """Tell whether ``shrink`` has something to give back."""
-        return self._capacity > _SMALLEST or self._ack_room > _FEWEST_ACKS
+        return self._ack_room > _FEWEST_ACKS
 
     def shrink(self) -> None:
         """Give back the memory of a past burst, if nothing waits in it."""
-        if self._filled == 0 and self._capacity > _SMALLEST:
-            self._capacity = _SMALLEST
-            self._buffer = bytearray(_SMALLEST)
-            self._ordered = memoryview(self._buffer)
         if self.acks == 0 and self._ack_room > _FEWEST_ACKS:
             self._resize_acks(_FEWEST_ACKS)
 

@@ -11,14 +11,14 @@ import trio
 
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.coroutines import of_python
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import key_limits
 
 Buffer = bytes | bytearray | memoryview
 
-Consume = Callable[[Buffer], Awaitable[None] | None]
-"""Takes a piece of stream at once, or returns what is left to be awaited before the next one.
-
-The piece is valid until it returns: what is left must not need it."""
+Consume = Callable[[StreamBuffer], Awaitable[None] | None]
+"""Takes what it can of the peer's stream, to which something was added, at once; or returns what is
+left to be awaited before there is more."""
 
 ConsumePackets = Callable[[bytearray], Awaitable[None] | None]
 """Takes whole frames with IP packets in a buffer that it may keep and change; as `Consume` else."""
@@ -119,14 +119,17 @@ class Link:
 
     @abstractmethod
     @of_python
-    async def receive(self) -> Buffer:
-        """Wait for the next piece of the peer's stream; never empty."""
+    async def receive(self) -> StreamBuffer:
+        """Wait for the next piece of the peer's stream; return that, with at least a byte more.
+
+        It is the same each time: what is not taken out of it stays there.
+        """
 
     @of_python
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:
-        """Call ``consume`` with each piece of the peer's stream until the link is lost.
+        """Call ``consume`` after each piece of the peer's stream, until the link is lost.
 
         ``consume_packets`` is called with whole frames of the IP packets that did not come in the
         stream; after `open_datagrams` it must be given.

@@ -78,6 +78,7 @@ cdef class KcpLink(Link):
 
     cpdef bint take_untrusted(self, data, Py_ssize_t segment_size) except -1
 
+    @cython.locals(new=Py_ssize_t)
     cpdef end_turn(self)
 
     cdef _note_goodbye(self)

@@ -29,6 +29,7 @@ from polevpn_trio.frames.codec import C2S_IPDATA, S2C_IPDATA
 from polevpn_trio.frames.segmentation import Segmenter, holds_super_packets
 from polevpn_trio.kcp.congestion.bbr import Bbr
 from polevpn_trio.kcp.conversation import BATCH, Conversation
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import (
     SEND_BATCH_BYTES,
@@ -431,31 +432,28 @@ class KcpLink(Link):
             self._check_open()
 
     @of_python
-    async def receive(self) -> Buffer:
+    async def receive(self) -> StreamBuffer:
         """Wait for the next piece of the peer's stream."""
-        while True:
-            stream = await self._receive_datagrams()
-            if stream:
-                self._bytes_received += len(stream)
-                return stream
+        while not await self._receive_datagrams():
+            pass
+        return self._conversation.stream
 
     @of_python
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:
-        """Call ``consume`` with each piece of the stream, mostly straight from the socket."""
+        """Call ``consume`` after each piece of the stream, mostly straight from the socket."""
         self._consume = consume
         self._consume_packets = consume_packets
         self._session.owner = self
         try:
             while True:
-                stream = await self._receive_datagrams()
+                new = await self._receive_datagrams()
                 rest, self._rest = self._rest, None
                 if rest is not None:
                     await rest
-                if stream:
-                    self._bytes_received += len(stream)
-                    rest = consume(stream)
+                if new:
+                    rest = consume(self._conversation.stream)
                     if rest is not None:
                         await rest
                 rest = self._hand_on_packets()
@@ -490,10 +488,10 @@ class KcpLink(Link):
         """Hand on what came in order, then acknowledge: whom it is for should not wait for that."""
         self._in_turn = True
         try:
-            stream = self._conversation.lend()
-            if stream and self._consume is not None:
-                self._bytes_received += len(stream)
-                self._rest = self._consume(stream)
+            new = self._conversation.fetch()
+            self._bytes_received += new
+            if new and self._consume is not None:
+                self._rest = self._consume(self._conversation.stream)
             if self._rest is None:
                 self._rest = self._hand_on_packets()
             self._in_turn = False
@@ -511,10 +509,10 @@ class KcpLink(Link):
             self._failure = LinkLost("the peer closed the link")
 
     @of_python
-    async def _receive_datagrams(self) -> bytes:
+    async def _receive_datagrams(self) -> int:
         """Wait for datagrams, take in what has come, and acknowledge it.
 
-        Returns what this has added to the stream, if anything.
+        Returns how many bytes this has added to the stream.
         """
         self._check_open()
         incoming = self._session.incoming
@@ -537,10 +535,11 @@ class KcpLink(Link):
             pass
         except (trio.EndOfChannel, trio.ClosedResourceError):
             self._fail(LinkLost("the DTLS session ended"))
-        stream = self._conversation.receive()
+        new = self._conversation.fetch()
+        self._bytes_received += new
         self._flush()
         self._note_goodbye()
-        return stream
+        return new
 
     def _take_untrusted(self, data: bytes, segment_size: int, now: float) -> None:
         """Open the records of one socket batch and hand the segments to the conversation."""
@@ -582,6 +581,7 @@ class KcpLink(Link):
         """Wait until everything sent is acknowledged."""
         while self._conversation.unsent_bytes or self._conversation.in_flight:
             await self._receive_datagrams()
+            self._conversation.stream.take()
 
     @of_python
     async def settle(self) -> None:

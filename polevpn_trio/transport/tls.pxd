@@ -1,5 +1,6 @@
 cimport cython
 
+from polevpn_trio.stream_buffer cimport StreamBuffer
 from polevpn_trio.transport.path_governor cimport PathGovernor
 
 
@@ -24,10 +25,10 @@ cdef class TlsStream:
     cdef object _congestion
     cdef object _poll
 
-    cpdef receive_view_nowait(self)
+    cpdef receive_into_nowait(self, StreamBuffer target)
 
-    @cython.locals(held=Py_ssize_t, count=Py_ssize_t, size=Py_ssize_t, filled=Py_ssize_t)
-    cdef _receive(self)
+    @cython.locals(held=Py_ssize_t, count=Py_ssize_t, size=Py_ssize_t, began=Py_ssize_t)
+    cdef _receive(self, StreamBuffer target)
 
     cdef Py_ssize_t _write_nowait(self, records) except -1
 

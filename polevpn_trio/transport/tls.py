@@ -19,6 +19,7 @@ from polevpn_trio.control.config import CertificatePair
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import Buffer
 from polevpn_trio.transport.eager import Handler
@@ -45,7 +46,6 @@ SEAL_SIZE = 131_072
 """Bytes that are sealed, and given to the kernel, in one go."""
 
 _received = bytearray(MOST_RECORD_BYTES + MOST_AT_ONCE)
-_opened = bytearray(len(_received) + MOST_RECORD_BYTES)
 """What all streams of this process, which are in one thread, receive into: a part of a record that
 was there before, and what comes; and the data in it."""
 
@@ -199,14 +199,15 @@ class TlsStream:
         """Whether the next receive tells that nothing more comes."""
         return self._over
 
-    def receive_view_nowait(self) -> memoryview | None:
-        """Receive as `receive_view` does; None if that takes waiting."""
+    def receive_into_nowait(self, target: StreamBuffer) -> int | None:
+        """Receive as `receive_into` does; None if that takes waiting."""
         if self._pushed_back:
             data, self._pushed_back = self._pushed_back, b""
-            return memoryview(data)
-        return self._receive()
+            target.append(data)
+            return len(data)
+        return self._receive(target)
 
-    def _receive(self) -> memoryview | None:
+    def _receive(self, target: StreamBuffer) -> int | None:
         """Take what is there; None if there is no data yet."""
         if self._shut_down:
             raise trio.ClosedResourceError("this side has ended the stream")
@@ -227,9 +228,11 @@ class TlsStream:
                 raise trio.BrokenResourceError(_reason(error)) from error
             if count == 0:
                 # The originals, when killed, end TCP without TLS's close_notify.
-                return memoryview(b"")
+                return 0
             size = held + count
-            filled = session.open_untrusted(_received, size, _opened)
+            target.reserve(size + MOST_RECORD_BYTES)
+            began = target.end
+            target.end = session.open_untrusted(_received, size, target.data, began)
             self._over = session.ended or session.failure != ""
             # What follows the end of the stream is nothing to us.
             self._part = (
@@ -237,14 +240,14 @@ class TlsStream:
             )
             if session.answers and self._ready() and self.takes_more():
                 self._answer()
-            if filled:
-                return memoryview(_opened)[:filled]
+            if target.end > began:
+                return target.end - began
             if not self._over:
                 return None
         if session.failure:
             self._say_last_words()
             raise trio.BrokenResourceError(session.failure)
-        return memoryview(b"")
+        return 0
 
     @of_python
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -253,24 +256,21 @@ class TlsStream:
         Takes what is there, up to ``max_bytes`` (128 KiB unless told).
         Raises trio.BrokenResourceError when the connection failed.
         """
-        data = bytes(await self.receive_view())
+        received = StreamBuffer()
+        await self.receive_into(received)
+        data = received.take()
         if max_bytes is not None and len(data) > max_bytes:
             self._pushed_back = data[max_bytes:]
             data = data[:max_bytes]
         return data
 
     @of_python
-    async def receive_view(self) -> memoryview:
-        """Receive as `receive_some` does, without a copy: valid until any stream receives."""
-        if self._pushed_back:
-            await trio.lowlevel.checkpoint()
-            pushed_back, self._pushed_back = self._pushed_back, b""
-            return memoryview(pushed_back)
-        # After the receive it would let others receive into the same buffer.
+    async def receive_into(self, target: StreamBuffer) -> int:
+        """Receive as `receive_some` does, to the end of ``target``; return how many bytes."""
         await trio.lowlevel.checkpoint()
-        while (data := self._receive()) is None:
+        while (count := self.receive_into_nowait(target)) is None:
             await trio.lowlevel.wait_readable(self._socket)
-        return data
+        return count
 
     @of_python
     async def send_all(self, data: Buffer) -> None:

@@ -11,7 +11,7 @@ cdef class TlsLink(TlsStreamLink):
     cdef double _path_due
     cdef object _time
 
-    cpdef _note(self, data)
+    cpdef _note(self, Py_ssize_t count)
 
 
 cdef class _Taking:

@@ -9,6 +9,7 @@ import trio
 
 from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import eager
 from polevpn_trio.transport.base import (
     Buffer,
@@ -70,19 +71,19 @@ class TlsLink(TlsStreamLink):
         self.close()
 
     @of_python
-    async def receive(self) -> Buffer:
+    async def receive(self) -> StreamBuffer:
         """Wait for the next piece of the peer's stream."""
         try:
-            data = await self._stream.receive_some()
+            count = await self._stream.receive_into(self._incoming)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise self._failure or LinkLost(f"cannot receive: {error}") from error
-        self._note(data)
-        return data
+        self._note(count)
+        return self._incoming
 
-    def _note(self, data: Buffer) -> None:
-        if not data:
+    def _note(self, count: int) -> None:
+        if count == 0:
             raise LinkLost("the peer closed the link")
-        self._bytes_received += len(data)
+        self._bytes_received += count
         now = self._time()
         self.heard = now
         if now >= self._path_due:
@@ -94,7 +95,7 @@ class TlsLink(TlsStreamLink):
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:
-        """Call ``consume`` with each piece of the stream, straight from the socket."""
+        """Call ``consume`` after each piece of the stream, straight from the socket."""
         taking = _Taking(self, self._stream, consume)
         while True:
             try:
@@ -116,7 +117,7 @@ class TlsLink(TlsStreamLink):
 class _Taking:
     """Gives what comes to ``consume``, until it leaves a ``rest`` to be awaited.
 
-    No function within the coroutine, for the reason that `TlsStream` has.
+    No function within the coroutine, for the reason that `polevpn_trio.transport.tls` has.
     """
 
     def __init__(self, link: TlsLink, stream: TlsStream, consume: Consume) -> None:
@@ -127,8 +128,9 @@ class _Taking:
 
     def take(self) -> bool:
         """Take what is there; False if something is to be awaited first."""
-        data = self._stream.receive_view_nowait()
-        if data is not None:
-            self._link._note(data)
-            self.rest = self._consume(data)
+        link = self._link
+        count = self._stream.receive_into_nowait(link._incoming)
+        if count is not None:
+            link._note(count)
+            self.rest = self._consume(link._incoming)
         return self.rest is None

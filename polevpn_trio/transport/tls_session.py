@@ -134,8 +134,8 @@ class TlsSession(ABC):
     """Bytes to receive at a time, beside the beginning of a record that was left."""
 
     @abstractmethod
-    def open_untrusted(self, source: bytearray, size: int, target: bytearray) -> int:
-        """Open what ``source[:size]`` has; return how many bytes of data are in ``target`` then.
+    def open_untrusted(self, source: bytearray, size: int, target: bytearray, at: int = 0) -> int:
+        """Open what ``source[:size]`` has, to ``target`` from ``at`` on; return where that ends.
 
         ``target`` needs room for a whole record beside what the source has. Never raises.
         """
@@ -191,9 +191,10 @@ class OwnRecords(TlsSession):
         size = hashlib.new(self._hash).digest_size
         return expand_label(secret, "traffic upd", size, self._hash)
 
-    def open_untrusted(self, source: bytearray, size: int, target: bytearray) -> int:
+    def open_untrusted(self, source: bytearray, size: int, target: bytearray, at: int = 0) -> int:
         """Open what ``source[:size]`` has, up to the end that the peer may have set."""
-        start = filled = 0
+        start = 0
+        filled = at
         while not (self.ended or self.failure):
             opener = self._opener
             before = filled
@@ -210,7 +211,7 @@ class OwnRecords(TlsSession):
                 break
             else:
                 self._take_control_untrusted(opener.kind, opener.control)
-        if filled:
+        if filled > at:
             self._updates = 0
         self.consumed = start
         return filled
@@ -327,10 +328,10 @@ class OpenSslRecords(TlsSession):
         self._connection = connection
         self._unfruitful = 0
 
-    def open_untrusted(self, source: bytearray, size: int, target: bytearray) -> int:
+    def open_untrusted(self, source: bytearray, size: int, target: bytearray, at: int = 0) -> int:
         """Give OpenSSL all that was received, and take what data it has."""
         self.consumed = size
-        filled = 0
+        filled = at
         try:
             if size:
                 self._connection.bio_write(bytes(memoryview(source)[:size]))
@@ -344,7 +345,7 @@ class OpenSslRecords(TlsSession):
             self.failure = reason_of(error)
         # Such as that it does not renegotiate.
         self.answers = self._taken_out()
-        self._unfruitful = 0 if filled else self._unfruitful + size
+        self._unfruitful = 0 if filled > at else self._unfruitful + size
         if len(self.answers) > MOST_ANSWER_BYTES:
             self.answers = b""
             self.failure = "TLS: too much to answer"

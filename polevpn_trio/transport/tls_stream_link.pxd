@@ -1,3 +1,4 @@
+from polevpn_trio.stream_buffer cimport StreamBuffer
 from polevpn_trio.transport.base cimport Link
 from polevpn_trio.transport.stream_sender cimport StreamSender
 from polevpn_trio.transport.tls cimport TlsStream
@@ -14,6 +15,7 @@ cdef class TlsStreamLink(Link):
     cdef readonly TlsStream _stream
     cdef readonly Joiner _joiner
     cdef readonly StreamSender _sender
+    cdef readonly StreamBuffer _incoming
     cdef public long long _bytes_received
 
     cpdef send_nowait(self, buffers)

@@ -9,6 +9,7 @@ import trio
 
 from polevpn_trio.coroutines import of_python
 from polevpn_trio.errors import LinkLost
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport.base import Buffer, Link, LinkStatistics, Source
 from polevpn_trio.transport.stream_sender import StreamSender
 from polevpn_trio.transport.tls import TlsStream
@@ -38,6 +39,7 @@ class TlsStreamLink(Link):
         self._stream = stream
         self._joiner = joiner
         self._sender = StreamSender(stream, joiner.join)
+        self._incoming = StreamBuffer()
         self._bytes_received = 0
 
     @abstractmethod

@@ -16,6 +16,7 @@ import trio
 
 from polevpn_trio.control.web import DEFAULT_SITE, WebSite
 from polevpn_trio.errors import BadPacket, LinkLost
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport.base import (
     Buffer,
     Consume,
@@ -87,6 +88,8 @@ class WebSocketLink(TlsStreamLink):
         super().__init__(stream, peer, _Joiner(self._builder))
         self.scheme = "wss"
         self._reader = WebSocketFrameReader(not is_client)
+        # What was received and is not read yet: nothing, but for a moment.
+        self._messages = StreamBuffer()
         self._receiving: trio.CancelScope | None = None
         self._receiver_left = trio.Event()
         self._failure: str | None = None
@@ -128,7 +131,7 @@ class WebSocketLink(TlsStreamLink):
                 self._receiver_left = trio.Event()
                 await self._receiver_left.wait()
             while not self._reader.ended:
-                data = await self._stream.receive_view()
+                data = await self._stream.receive_some()
                 if not data:
                     break
                 self._reader.receive_data_untrusted(data)
@@ -140,30 +143,31 @@ class WebSocketLink(TlsStreamLink):
         self._check_open()
         await super().send_batch(buffers)
 
-    async def receive(self) -> Buffer:
+    async def receive(self) -> StreamBuffer:
         """Wait for the next piece of the peer's stream."""
         with self._reading():
             while True:
                 self._check_ended()
-                payload = self._take_untrusted(await self._stream.receive_view())
+                await self._stream.receive_into(self._messages)
+                count = self._take_untrusted()
                 self._check_open()
-                if payload:
-                    return payload
+                if count:
+                    return self._incoming
         raise self._lost()
 
     async def receive_each(
         self, consume: Consume, consume_packets: ConsumePackets | None = None
     ) -> NoReturn:
-        """Call ``consume`` with each piece of the stream, straight from the socket."""
+        """Call ``consume`` after each piece of the stream, straight from the socket."""
         rest: Awaitable[None] | None = None
 
         def take() -> bool:
             nonlocal rest
-            data = self._stream.receive_view_nowait()
-            if data is not None:
-                payload = self._take_untrusted(data)
-                if payload:
-                    rest = consume(payload)
+            if (
+                self._stream.receive_into_nowait(self._messages) is not None
+                and self._take_untrusted()
+            ):
+                rest = consume(self._incoming)
             return rest is None and not self._reader.ended
 
         while True:
@@ -192,19 +196,22 @@ class WebSocketLink(TlsStreamLink):
             self._receiving = None
             self._receiver_left.set()
 
-    def _take_untrusted(self, data: memoryview) -> memoryview:
-        """Return the payload in what was received, even if we have closed meanwhile.
+    def _take_untrusted(self) -> int:
+        """Add the payload in what was received to the stream, even if we have closed meanwhile.
 
-        The closing handshake reads on where this ends.
+        Returns how many bytes that are. The closing handshake reads on where this ends.
         """
-        if not data:
+        messages = self._messages
+        if not messages:
             raise LinkLost("the peer closed the link")
         self.heard = trio.current_time()
-        payload = self._reader.receive_data_untrusted(data)
-        self._bytes_received += len(payload)
+        data = memoryview(messages.data)[messages.start : messages.end]
+        messages.advance(messages.end)
+        count = self._reader.read_into_untrusted(data, self._incoming)
+        self._bytes_received += count
         if self._reader.ping is not None:
             self._sender.wake()
-        return payload
+        return count
 
     def _check_ended(self) -> None:
         """Raise BadPacket or LinkLost if the peer's stream has ended; `run` answers that."""

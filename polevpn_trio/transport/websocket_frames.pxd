@@ -1,5 +1,6 @@
 cimport cython
 
+from polevpn_trio.stream_buffer cimport StreamBuffer
 from polevpn_trio.transport cimport masking
 
 cdef int _CONTINUATION
@@ -67,7 +68,11 @@ cdef class WebSocketFrameReader:
     @cython.locals(
         source="const unsigned char[::1]", total=Py_ssize_t, out="unsigned char[::1]",
         control="unsigned char[::1]", filled=Py_ssize_t, position=Py_ssize_t, count=Py_ssize_t,
+        began=Py_ssize_t,
     )
+    cpdef Py_ssize_t read_into_untrusted(self, data, StreamBuffer payload) except -1
+
+    @cython.locals(payload=StreamBuffer, count=Py_ssize_t)
     cpdef receive_data_untrusted(self, data)
 
     @cython.locals(first=int, second=int, opcode=int, length=int, extra=int)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from random import Random
 
 from polevpn_trio.errors import BadPacket
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import masking
 
 # RFC 6455 section 5.2.
@@ -182,16 +183,28 @@ class WebSocketFrameReader:
     def receive_data_untrusted(self, data: bytes | bytearray | memoryview) -> memoryview:
         """Take the next bytes of the stream; return what payload of messages is in them.
 
-        The result may be empty, and belongs to the caller.
-        Raises BadPacket when the peer broke the protocol, after the payload that came before
-        was returned; then, and ever after, the call raises whatever it is given.
+        The result may be empty, and belongs to the caller. Raises as `read_into_untrusted`.
+        """
+        payload = StreamBuffer()
+        count = self.read_into_untrusted(data, payload)
+        return memoryview(payload.data)[:count]
+
+    def read_into_untrusted(
+        self, data: bytes | bytearray | memoryview, payload: StreamBuffer
+    ) -> int:
+        """Take the next bytes of the stream; append what payload of messages is in them.
+
+        Returns how many bytes that are. Raises BadPacket when the peer broke the protocol, after
+        the payload that came before was returned; then, and ever after, the call raises whatever
+        it is given.
         """
         source = data
         total = len(source)
-        payload = bytearray(total)
-        out = payload
+        payload.reserve(total)
+        out = payload.data
         control = self._control
-        filled = 0
+        began = payload.end
+        filled = began
         position = 0
         while position < total and not self.ended:
             if self._head_size < self._head_needed:
@@ -219,9 +232,10 @@ class WebSocketFrameReader:
             self._remaining -= count
             if self._remaining == 0:
                 self._end_frame()
-        if self._violation is not None and filled == 0:
+        if self._violation is not None and filled == began:
             raise BadPacket(self._violation)
-        return memoryview(payload)[:filled]
+        payload.end = filled
+        return filled - began
 
     def _check_start(self) -> None:
         """Judge the first two bytes of a frame, and see how long its header is."""

@@ -24,6 +24,7 @@ from polevpn_trio.frames.codec import (
     FrameRun,
     build_frame,
 )
+from polevpn_trio.stream_buffer import StreamBuffer
 from tests.tun.super_packets import Headers, make_packet
 
 
@@ -222,6 +223,32 @@ def test_cutting_the_stream_changes_nothing_but_the_runs(
             merged.append(got)
     assert merged == expected
     assert pieces.pending_bytes == 0
+
+
+@given(
+    frames=st.lists(st.one_of(FRAMES.map(b"".join), st.just(ip_frame(b"bad"))), max_size=4),
+    most=st.integers(1, 5),
+    group=st.sampled_from([GROUP_ALL, GROUP_BY_SOURCE, GROUP_BY_DESTINATION]),
+)
+def test_reading_a_few_runs_at_a_time_gives_the_same_ones(
+    frames: list[bytes], most: int, group: int
+) -> None:
+    data = b"".join(frames) + b"\0\x09"
+    whole = FrameReader(C2S_IPDATA, S2C_IPDATA, group)
+    expected = [summary(run) for run in whole.receive_data_untrusted(data)]
+    reader = FrameReader(C2S_IPDATA, S2C_IPDATA, group)
+    stream = StreamBuffer()
+    stream.append(data)
+    kept: list[FrameRun] = []
+    while True:
+        runs = reader.read_untrusted(stream, most)
+        assert len(runs) <= most
+        kept += runs
+        if len(runs) < most:
+            break
+    assert [summary(run) for run in kept] == expected
+    assert reader.malformed == whole.malformed
+    assert stream.take() == b"\0\x09"
 
 
 @given(stream=st.binary(max_size=400))

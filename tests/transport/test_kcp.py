@@ -22,6 +22,7 @@ from polevpn_trio.errors import BadPacket, LinkLost
 from polevpn_trio.frames import codec
 from polevpn_trio.kcp.conversation import INITIAL_WINDOW
 from polevpn_trio.kcp.segment import HEADER_SIZE, WASK, WINS
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport.base import SEND_BATCH_BYTES
 from polevpn_trio.transport.dtls_session import Owner
 from polevpn_trio.transport.kcp import UNSENT_LIMIT, KcpLink, format_address
@@ -141,7 +142,7 @@ def test_a_stream_arrives_whole_and_an_idle_link_needs_no_timer() -> None:
 
         async def receive() -> None:
             while len(received) < len(data):
-                received.extend(await far.receive())
+                received.extend((await far.receive()).take())
 
         async def listen() -> None:
             while True:
@@ -214,7 +215,7 @@ def test_only_what_the_window_takes_leaves_the_source() -> None:
     async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
         async def listen(link: KcpLink) -> None:
             while True:
-                received.extend(await link.receive())
+                received.extend((await link.receive()).take())
 
         received = bytearray()
         stock = Stock(1_000_000)
@@ -247,7 +248,7 @@ def test_a_socket_that_takes_no_more_leaves_the_rest_in_the_source() -> None:
     async def body(near: KcpLink, far: KcpLink, session: PlainSession) -> None:
         async def listen(link: KcpLink) -> None:
             while True:
-                received.extend(await link.receive())
+                received.extend((await link.receive()).take())
 
         received = bytearray()
         async with trio.open_nursery() as nursery:
@@ -281,11 +282,12 @@ def test_a_stream_is_handed_on_at_once_and_in_order_also_around_waits() -> None:
             received.append(stream)
             awaited += 1
 
-        def consume(stream: Any) -> Awaitable[None] | None:
+        def consume(stream: StreamBuffer) -> Awaitable[None] | None:
             # Every piece with a multiple of seven in it takes waiting; more arrives meanwhile.
-            if any(byte % 7 == 0 for byte in stream):
-                return finish(bytes(stream))
-            received.append(bytes(stream))
+            piece = stream.take()
+            if any(byte % 7 == 0 for byte in piece):
+                return finish(piece)
+            received.append(piece)
             return None
 
         def ignore(stream: Any) -> None:
@@ -350,7 +352,7 @@ async def exchange(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(near.receive_each, lambda data: None, lambda frames: None)
-        nursery.start_soon(far.receive_each, stream.extend, packets.extend)
+        nursery.start_soon(far.receive_each, lambda new: stream.extend(new.take()), packets.extend)
         await trio.testing.wait_all_tasks_blocked()
         await act()
         nursery.cancel_scope.cancel()
@@ -603,7 +605,7 @@ async def carry(near: KcpLink, far: KcpLink, seconds: float, phases: Phases) -> 
         link.open_datagrams(command, repair=True, whole=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(near.receive_each, lambda data: None, lambda frames: None)
-        nursery.start_soon(far.receive_each, numbers.take, numbers.take)
+        nursery.start_soon(far.receive_each, lambda new: numbers.take(new.take()), numbers.take)
         await trio.testing.wait_all_tasks_blocked()
         near.pull_from(outgoing)
         began = trio.current_time()

@@ -27,8 +27,9 @@ from polevpn_trio.control.fingerprint import fingerprint_of
 from polevpn_trio.control.router_trust import Insecure, Pinned, RouterTrust
 from polevpn_trio.control.session_identity import SessionIdentity
 from polevpn_trio.errors import BadPacket, LinkLost, Untrusted
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import dtls, tls
-from polevpn_trio.transport.base import SEND_BATCH_BYTES, Buffer, Link
+from polevpn_trio.transport.base import SEND_BATCH_BYTES, Link
 from polevpn_trio.transport.dial import Backoff, Dialer
 from polevpn_trio.transport.dtls_session import DtlsSession
 from polevpn_trio.transport.eager import reading_eagerly
@@ -127,7 +128,7 @@ def over_link(scheme: str, certificate: Any, body: Callable[[Link, Link], Awaita
                     await ours.send_batch([b"first"])
                 theirs = await accepted.receive()
                 if scheme != "tls":
-                    assert await theirs.receive() == b"first"
+                    assert (await theirs.receive()).take() == b"first"
                 try:
                     await body(ours, theirs)
                 finally:
@@ -141,7 +142,7 @@ def over_link(scheme: str, certificate: Any, body: Callable[[Link, Link], Awaita
 async def collect(link: Link, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
-        data += await link.receive()
+        data += (await link.receive()).take()
     return bytes(data)
 
 
@@ -336,9 +337,9 @@ def test_each_piece_is_handed_on_and_awaited_until_the_link_is_lost(
             await trio.lowlevel.checkpoint()
             waiting = False
 
-        def consume(data: Buffer) -> Awaitable[None] | None:
+        def consume(stream: StreamBuffer) -> Awaitable[None] | None:
             assert not waiting
-            got.extend(data)
+            got.extend(stream.take())
             if len(got) >= 300_000:
                 finished.set()
             return wait() if len(got) % 2 else None

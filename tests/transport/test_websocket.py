@@ -167,7 +167,7 @@ def over_library(
 async def collect(link: WebSocketLink, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        data += await link.receive()
+        data += (await link.receive()).take()
     return data
 
 
@@ -300,7 +300,7 @@ def test_a_close_of_the_peer_is_answered_at_once(
         async with trio.open_nursery() as nursery:
             # Returns when the answer has come: the test ends in time or not at all.
             nursery.start_soon(peer.aclose, code)
-            assert await link.receive() == b"last words"
+            assert (await link.receive()).take() == b"last words"
             for _again in range(2):
                 with pytest.raises(LinkLost, match=reason):
                     await link.receive()

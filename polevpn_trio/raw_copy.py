@@ -1,12 +1,18 @@
-"""Copies between buffers, for the queues of a stream.
+"""Copies between buffers, and room for them, for the queues of a stream.
 
 Compiled kernels take the C functions in ``raw_copy.pxd``: one memcpy, where an assignment of slices
-makes and checks two views of memory first. This file does the same to the plain Python build.
+makes and checks two views of memory first, and memory that nobody has filled with zeros. This file
+does the same to the plain Python build.
 """
 
 from __future__ import annotations
 
 Buffer = bytes | bytearray | memoryview
+
+
+def new_buffer(size: int) -> bytearray:
+    """Make a buffer of ``size`` bytes, whose contents mean nothing."""
+    return bytearray(size)
 
 
 def copy_bytes(

@@ -1,6 +1,11 @@
-# Copies between buffers for compiled kernels; see raw_copy.py.
+# Copies between buffers, and new ones, for compiled kernels; see raw_copy.py.
 
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.string cimport memcpy
+
+
+cdef inline bytearray new_buffer(Py_ssize_t size):
+    return PyByteArray_FromStringAndSize(NULL, size)
 
 
 cdef inline void copy_bytes(
