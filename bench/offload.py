@@ -91,7 +91,7 @@ def measure(scale: float) -> dict[str, float]:
     splitter.keep_whole = True
     splitter.packet[: len(packet)] = packet
     splitter.split(len(packet), 3)
-    whole = splitter.take()
+    whole = bytes(splitter.take())
 
     def keep() -> int:
         for _ in range(rounds):
@@ -137,7 +137,7 @@ def measure(scale: float) -> dict[str, float]:
             packet = super_packet(4, 4000 + flow, 44 // flows * 1448, 1448)
             splitter.packet[: len(packet)] = packet
             splitter.split(len(packet), 3)
-            runs.append(splitter.take())
+            runs.append(bytes(splitter.take()))
         pieces = [run[at : at + 1508] for at in range(0, len(runs[0]), 1508) for run in runs]
         name = "one flow" if flows == 1 else f"{flows} flows interleaved"
         figures[f"coalesce, {name}"] = best_of(join(b"".join(pieces), len(pieces)))

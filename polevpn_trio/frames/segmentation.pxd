@@ -1,5 +1,6 @@
 import cython
 
+from polevpn_trio cimport raw_copy
 from polevpn_trio.frames.ip cimport fold, is_well_formed, sum_pseudo_header, sum_words
 
 cdef Py_ssize_t _MAX_SEGMENTS
@@ -16,6 +17,7 @@ cdef int _FLAGS_OF_LONERS
 cdef int _LAST_OF_RUN
 cdef unsigned int _MASK32
 cdef Py_ssize_t _CAPACITY
+cdef Py_ssize_t _WORTH_HANDING_OVER
 
 
 @cython.locals(
@@ -61,9 +63,9 @@ cdef class Segmenter:
         segments=Py_ssize_t, version=int, transport=Py_ssize_t, protocol=int,
         pseudo="unsigned int",
     )
-    cpdef bytes segment_batch_untrusted(self, data, bint tcp=*, bint udp=*)
+    cpdef segment_batch_untrusted(self, data, bint tcp=*, bint udp=*)
 
-    cpdef bytes take(self)
+    cpdef take(self)
 
     cdef int _reserve(self, Py_ssize_t capacity) except -1
 

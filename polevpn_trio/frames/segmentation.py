@@ -12,6 +12,7 @@ The cutting is that of a network card (Linux, Documentation/networking/segmentat
 
 from __future__ import annotations
 
+from polevpn_trio import raw_copy
 from polevpn_trio.batch import SEQUENCES_FOREIGN, SEQUENCES_OFFLOAD, FrameBatch
 from polevpn_trio.frames.ip import fold, is_well_formed, sum_pseudo_header, sum_words
 
@@ -40,6 +41,8 @@ _MASK32 = 0xFFFFFFFF
 # Tuning.
 # Frames of one batch: a TUN reader's budget and one super-packet more; grows if not enough.
 _CAPACITY = 256 * 1024
+# Bytes of them from which on whoever takes them gets the memory that they are in, not a copy.
+_WORTH_HANDING_OVER = 32 * 1024
 
 
 def segments_in(
@@ -156,7 +159,7 @@ class Segmenter:
 
     def segment_batch_untrusted(
         self, data: bytes | bytearray | memoryview, tcp: bool = True, udp: bool = True
-    ) -> bytes:
+    ) -> bytes | memoryview:
         """Return the whole frames of ``data`` with all super-packets cut, in the same order.
 
         Super-packets of TCP or of UDP are left whole if one of these is false. What claims to be
@@ -195,9 +198,15 @@ class Segmenter:
             )
         return self.take()
 
-    def take(self) -> bytes:
+    def take(self) -> bytes | memoryview:
         """Return the frames appended since the last time, back to back, and forget them."""
-        taken = self._storage_view[: self.end].tobytes()
+        taken: bytes | memoryview
+        if self.end < _WORTH_HANDING_OVER:
+            taken = self._storage_view[: self.end].tobytes()
+        else:
+            taken = self._storage_view[: self.end]
+            # Room for twice as much; more is made where it is needed.
+            self._reserve(2 * self.end)
         self.end = 0
         self.frames = 0
         self.packets = 0
@@ -205,7 +214,7 @@ class Segmenter:
 
     def _reserve(self, capacity: int) -> None:
         self._capacity = capacity
-        self._storage_view = memoryview(bytearray(capacity))
+        self._storage_view = memoryview(raw_copy.new_buffer(capacity))
         self._out = self._storage_view
 
     def _grow(self, needed: int) -> None:

@@ -57,7 +57,7 @@ cdef class Splitter(Segmenter):
     )
     cpdef Py_ssize_t split(self, Py_ssize_t length, unsigned int command) except -1
 
-    cpdef bytes take(self)
+    cpdef take(self)
 
     @cython.locals(packet="unsigned char[::1]", checksum="unsigned int")
     cdef bint _finish_checksum(

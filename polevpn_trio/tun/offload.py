@@ -139,7 +139,7 @@ class Splitter(Segmenter):
         self._append_packet(packet, _VNET_HEADER, size, command, 0, 1)
         return 1
 
-    def take(self) -> bytes:
+    def take(self) -> bytes | memoryview:
         """Return the frames appended since the last time, back to back, and forget them."""
         self.kept_whole = 0
         return Segmenter.take(self)

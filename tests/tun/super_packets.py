@@ -130,7 +130,8 @@ def frame(packet: bytes, command: int = COMMAND, sequence: int = 0) -> bytes:
     return struct.pack("!HHI", 8 + len(packet), command, sequence) + packet
 
 
-def packets_of(frames: bytes, command: int = COMMAND) -> list[bytes]:
+def packets_of(taken: bytes | memoryview, command: int = COMMAND) -> list[bytes]:
+    frames = bytes(taken)
     packets = []
     at = 0
     while at < len(frames):

@@ -233,7 +233,7 @@ def keep(raw: bytes, splitter: Splitter | None = None) -> bytes:
     splitter.keep_whole = True
     splitter.packet[: len(raw)] = raw
     splitter.split(len(raw), COMMAND)
-    return splitter.take()
+    return bytes(splitter.take())
 
 
 @given(headers_strategy, st.integers(1, 20_000), st.integers(200, 9000))

@@ -103,7 +103,7 @@ def segmentation(build: Build, draw: Draw) -> object:
     tcp, udp = draw.flag(), draw.flag()
     frames = draw_frames(draw, IP_COMMAND) + draw.rest()
     segmenter = module.Segmenter()
-    output = segmenter.segment_batch_untrusted(frames, tcp, udp)
+    output = bytes(segmenter.segment_batch_untrusted(frames, tcp, udp))
     made = list(walk(output))
     malformed = 0
     at = 0
@@ -277,7 +277,7 @@ def _check_joined(build: Build, frames: bytes, units: list[bytes]) -> None:
     segmenter = build["frames.segmentation"].Segmenter()
     wanted = Counter(
         _without_identification(packet)
-        for _, _, packet in walk(segmenter.segment_batch_untrusted(frames))
+        for _, _, packet in walk(bytes(segmenter.segment_batch_untrusted(frames)))
         if build["frames.ip"].is_well_formed(packet, 0, len(packet))
     )
     cutter = build["tun.offload"].Splitter(9000, False)
@@ -285,7 +285,7 @@ def _check_joined(build: Build, frames: bytes, units: list[bytes]) -> None:
         cutter.packet[: len(unit)] = unit
         # One that fits no frame would not have come in a frame.
         assert cutter.split(len(unit), IP_COMMAND)
-    frames = cutter.take()
+    frames = bytes(cutter.take())
     assert wanted == Counter(_without_identification(packet) for _, _, packet in walk(frames))
 
 
