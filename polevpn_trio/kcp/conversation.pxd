@@ -21,7 +21,6 @@ cdef int _EARLY
 cdef int _DUPLICATE
 cdef int _OUTSIDE
 cdef int _BATCH
-cdef Py_ssize_t _SMALLEST_QUEUE
 cdef Py_ssize_t _SMALLEST_WINDOW
 cdef double _IDLE_SHRINK
 cdef Py_ssize_t _ACK_EVERY
@@ -197,5 +196,5 @@ cdef class Conversation:
         self, long long sequence, long long position, Py_ssize_t size, long long milliseconds
     )
 
-    @cython.locals(queue=ByteQueue, large=bint, in_use=bint)
+    @cython.locals(large=bint)
     cdef _reclaim(self, double now, long long in_flight)

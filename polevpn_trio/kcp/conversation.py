@@ -23,7 +23,6 @@ from array import array
 
 from polevpn_trio.batch import DatagramBuffer
 from polevpn_trio.kcp import receive_window, segment
-from polevpn_trio.kcp.byte_queue import SMALLEST as SMALLEST_QUEUE
 from polevpn_trio.kcp.byte_queue import ByteQueue
 from polevpn_trio.kcp.congestion.base import AckEvent, CongestionControl
 from polevpn_trio.kcp.datagram.pacer import Pacer
@@ -69,7 +68,6 @@ _EARLY = receive_window.EARLY
 _DUPLICATE = receive_window.DUPLICATE
 _OUTSIDE = receive_window.OUTSIDE
 _BATCH = BATCH
-_SMALLEST_QUEUE = SMALLEST_QUEUE
 _SMALLEST_WINDOW = SMALLEST_WINDOW
 _IDLE_SHRINK = IDLE_SHRINK
 _ACK_EVERY = ACK_EVERY
@@ -280,7 +278,10 @@ class Conversation:
         self._arrived.widen(segments)
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Append ``data`` to the stream. It is copied; look at ``unsent_bytes`` for its backlog."""
+        """Append ``data`` to the stream; look at ``unsent_bytes`` for its backlog.
+
+        It must not change any more: it stays where it is until the peer has it.
+        """
         self._queue.append(data)
 
     def ask(self, now: float) -> None:
@@ -646,15 +647,11 @@ class Conversation:
         self._pacer.charge(size + self._overhead)
 
     def _reclaim(self, now: float, in_flight: int) -> None:
-        queue = self._queue
-        large = queue.capacity > _SMALLEST_QUEUE or self._window.capacity > _SMALLEST_WINDOW
-        in_use = queue.end - queue.start > _SMALLEST_QUEUE or in_flight > _SMALLEST_WINDOW
-        if in_use or not (large or self._arrived.is_large()):
+        large = self._window.capacity > _SMALLEST_WINDOW or self._arrived.is_large()
+        if in_flight > _SMALLEST_WINDOW or not large:
             self._large_at = now
         elif now - self._large_at >= _IDLE_SHRINK:
             self._large_at = now
-            if queue.capacity > _SMALLEST_QUEUE:
-                queue.resize(_SMALLEST_QUEUE)
             if self._window.capacity > _SMALLEST_WINDOW:
                 self._window.resize(_SMALLEST_WINDOW)
             self._arrived.shrink()
@@ -694,7 +691,7 @@ class Conversation:
             smoothed_rtt=self._round_trip.smoothed,
             rtt_variation=self._round_trip.variation,
             rto=self._round_trip.timeout,
-            buffer_bytes=self._queue.capacity
+            buffer_bytes=self._queue.held
             + self._window.capacity * SLOT_BYTES
             + self._arrived.buffer_bytes(),
         )
