@@ -194,7 +194,6 @@ class GatewayConnection:
         self._authenticated = trio.Event()
         self._closed_because: Trouble | None = None
         self._succession = Succession(link, self._outgoing)
-        # Bytes of its stream that are taken at a time.
         self.name = f"{link.scheme} {link.peer}"
         self._refused = RefusedPackets(self.name)
         self._identifier = new_connection_id()
