@@ -33,7 +33,7 @@ class StreamBuffer:
         self.capacity = 0
         """Bytes that ``data`` has, used or not."""
         self._view = _NO_VIEW
-        # What the last buffer was filled to.
+        # What the last buffers were filled to, at most; a smaller one makes it half as much.
         self._expected = 0
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class StreamBuffer:
         data = raw_copy.new_buffer(capacity)
         view = memoryview(data)
         raw_copy.copy_bytes(view, 0, self._view, self.start, held)
-        self._expected = self.end
+        self._expected = max(self.end, self._expected)
         self.data = data
         self._view = view
         self.capacity = capacity
@@ -83,7 +83,7 @@ class StreamBuffer:
         """Note that everything before ``position`` was read; without a rest, give up the memory."""
         self.start = position
         if position == self.end and self.capacity:
-            self._expected = self.end
+            self._expected = max(self.end, self._expected // 2)
             self.start = self.end = self.capacity = 0
             self.data = _NO_DATA
             self._view = _NO_VIEW
