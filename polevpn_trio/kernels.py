@@ -85,6 +85,7 @@ EDGES = (
     "polevpn_trio.transport.stream_sender",
     "polevpn_trio.transport.tls",
     "polevpn_trio.transport.tls_link",
+    "polevpn_trio.transport.tls_session",
     "polevpn_trio.transport.tls_stream_link",
     "polevpn_trio.transport.udp",
     "polevpn_trio.tun.device",

@@ -2,6 +2,7 @@ cimport cython
 
 from polevpn_trio.stream_buffer cimport StreamBuffer
 from polevpn_trio.transport.path_governor cimport PathGovernor
+from polevpn_trio.transport.tls_session cimport TlsSession
 
 
 cdef class TlsStream:
@@ -9,7 +10,7 @@ cdef class TlsStream:
     cdef readonly object _socket
     cdef object _peer_chain
     cdef object _identity
-    cdef readonly object _session
+    cdef readonly TlsSession _session
     cdef bytes _pushed_back
     cdef bytes _part
     cdef bint _over
@@ -27,7 +28,9 @@ cdef class TlsStream:
 
     cpdef receive_into_nowait(self, StreamBuffer target)
 
-    @cython.locals(held=Py_ssize_t, count=Py_ssize_t, size=Py_ssize_t, began=Py_ssize_t)
+    @cython.locals(
+        held=Py_ssize_t, count=Py_ssize_t, size=Py_ssize_t, began=Py_ssize_t, session=TlsSession
+    )
     cdef _receive(self, StreamBuffer target)
 
     cdef Py_ssize_t _write_nowait(self, records) except -1

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -118,20 +118,24 @@ def expand_label(secret: bytes, label: str, length: int, hash_name: str) -> byte
     return HKDFExpand(algorithm, length, info).derive(secret)
 
 
-class TlsSession(ABC):
-    """What an established connection makes of received bytes, and of what is to be sent."""
+class TlsSession:
+    """What an established connection makes of received bytes, and of what is to be sent.
 
-    consumed = 0
-    """Up to where the last call of `open_untrusted` has used up what was received."""
-    ended = False
-    """Whether the peer has said that it will send no more."""
-    failure = ""
-    """Why nothing more can be received, "" if it can."""
-    answers = b""
-    """Records that are to be sent for what was received. They leave with the next data, unless
-    somebody sends them before, and empties this."""
-    most_at_once = MOST_AT_ONCE
-    """Bytes to receive at a time, beside the beginning of a record that was left."""
+    ``most_at_once`` is how many bytes to receive at a time, beside the beginning of a record that
+    was left.
+    """
+
+    def __init__(self, most_at_once: int) -> None:
+        self.most_at_once = most_at_once
+        self.consumed = 0
+        """Up to where the last call of `open_untrusted` has used up what was received."""
+        self.ended = False
+        """Whether the peer has said that it will send no more."""
+        self.failure = ""
+        """Why nothing more can be received, "" if it can."""
+        self.answers = b""
+        """Records that are to be sent for what was received. They leave with the next data, unless
+        somebody sends them before, and empties this."""
 
     @abstractmethod
     def open_untrusted(self, source: bytearray, size: int, target: bytearray, at: int = 0) -> int:
@@ -159,6 +163,7 @@ class OwnRecords(TlsSession):
     """Records by the kernel of this package, under the secrets of both directions."""
 
     def __init__(self, suite: str, ours: bytes, theirs: bytes, first_sequence: int) -> None:
+        super().__init__(MOST_AT_ONCE)
         self._key_size, self._hash = SUITES[suite]
         self._our_secret = ours
         self._their_secret = theirs
@@ -322,9 +327,8 @@ class OwnRecords(TlsSession):
 class OpenSslRecords(TlsSession):
     """Records by OpenSSL, through buffers in memory."""
 
-    most_at_once = MOST_FOR_OPENSSL
-
     def __init__(self, connection: SSL.Connection) -> None:
+        super().__init__(MOST_FOR_OPENSSL)
         self._connection = connection
         self._unfruitful = 0
 
