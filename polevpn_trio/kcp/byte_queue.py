@@ -20,6 +20,8 @@ _KEPT_FROM = KEPT_FROM
 _MOST_UNUSED = MOST_UNUSED
 _SHARED = SHARED
 
+_NO_VIEW = memoryview(bytearray())
+
 
 class _Piece:
     """Bytes of the stream from position ``start`` to ``end``, from ``view[0]`` on."""
@@ -51,7 +53,7 @@ class ByteQueue:
         self._hint = 0
         # The last piece, while small ones may be added to it, and what it may hold then.
         self._open: _Piece | None = None
-        self._open_view = memoryview(bytearray())
+        self._open_view = _NO_VIEW
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Add ``data`` (contiguous) at the end. It must not change until the peer has it."""
@@ -138,6 +140,7 @@ class ByteQueue:
             self._hint = self._hint - gone if self._hint > gone else 0
             if gone == count:
                 self._open = None
+                self._open_view = _NO_VIEW
 
 
 def _memory_of(data: object, size: int) -> int:

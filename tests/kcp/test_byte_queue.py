@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,20 @@ def test_large_pieces_stay_where_they_are_unless_they_hold_much_more(
     assert references_to(memory) is kept
     queue.release(size)
     assert not references_to(memory)
+
+
+def test_an_idle_queue_holds_no_memory() -> None:
+    queues = [ByteQueue() for _ in range(100)]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for queue in queues:
+            queue.append(b"heartbeat")
+            queue.release(queue.end)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 100 * SHARED / 4
 
 
 def test_a_long_stream_through_a_small_window_needs_no_more_memory() -> None:
