@@ -35,10 +35,8 @@ class ReceiveWindow:
     at ``window`` of them ``next`` stops, until ``fetch`` makes room.
     """
 
-    def __init__(
-        self, window: int, initial_sequence: int, stream: StreamBuffer | None = None
-    ) -> None:
-        self.stream = StreamBuffer() if stream is None else stream
+    def __init__(self, window: int, initial_sequence: int) -> None:
+        self.stream = StreamBuffer()
         self.next = initial_sequence
         self.unread = 0
         self.window = window

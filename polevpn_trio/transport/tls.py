@@ -242,6 +242,8 @@ class TlsStream:
                 self._answer()
             if target.end > began:
                 return target.end - began
+            # Where nothing waits, the room was for nothing.
+            target.advance(target.start)
             if not self._over:
                 return None
         if session.failure:

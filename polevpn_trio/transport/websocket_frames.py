@@ -235,6 +235,9 @@ class WebSocketFrameReader:
         if self._violation is not None and filled == began:
             raise BadPacket(self._violation)
         payload.end = filled
+        if filled == began:
+            # Where nothing waits, the room was for nothing.
+            payload.advance(payload.start)
         return filled - began
 
     def _check_start(self) -> None:

@@ -319,6 +319,20 @@ def test_nobody_waits_for_a_stream_that_was_ended(eagerly: bool, certificates: A
     over_stream(certificates.ecdsa, body)
 
 
+def test_what_is_no_whole_record_yet_holds_no_room_for_data(certificates: Any) -> None:
+    async def body(client: TlsStream, server: TlsStream) -> None:
+        record = bytes(client._session.seal(b"hello"))
+        received = StreamBuffer()
+        for piece in (record[:7], record[7:]):
+            assert received.capacity == 0
+            client._socket.send(piece)
+            await trio.lowlevel.wait_readable(server._socket)
+            server.receive_into_nowait(received)
+        assert received.take() == b"hello"
+
+    over_stream(certificates.ecdsa, body)
+
+
 def test_no_more_is_read_at_a_time_than_who_opens_it_can_in_one_turn(certificates: Any) -> None:
     async def body(client: TlsStream, server: TlsStream) -> None:
         most = 0

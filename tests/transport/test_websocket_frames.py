@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from polevpn_trio.errors import BadPacket
+from polevpn_trio.stream_buffer import StreamBuffer
 from polevpn_trio.transport import masking
 from polevpn_trio.transport.websocket_frames import (
     BINARY,
@@ -204,6 +205,15 @@ def test_payload_is_handed_on_before_its_message_is_complete() -> None:
     reader = WebSocketFrameReader(True)
     assert bytes(reader.receive_data_untrusted(MASKED_HELLO[:-2])) == b"Hel"
     assert bytes(reader.receive_data_untrusted(MASKED_HELLO[-2:])) == b"lo"
+
+
+def test_frames_without_payload_hold_no_room_for_any() -> None:
+    reader = WebSocketFrameReader(True)
+    payload = StreamBuffer()
+    for data, count in ((MASKED_HELLO[:6], 0), (MASKED_HELLO[6:], 5)):
+        assert payload.capacity == 0
+        assert reader.read_into_untrusted(data, payload) == count
+    assert payload.take() == b"Hello"
 
 
 def test_a_control_frame_of_over_125_bytes_is_not_built() -> None:
